@@ -1,0 +1,43 @@
+# Everything runs in a virtual environment of its own; each target sets up what it needs, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test test-worker check bench clean
+
+demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
+	@$(BIN)/interest demo $(DEMO)
+
+test: check $(VENV)/all.done ## ruff, mypy, unit, property, functional, integration on a real broker
+	$(BIN)/python -m pytest $(TESTS)
+
+test-worker: $(VENV)/dev.done ## all tests that need no PyTorch
+	$(BIN)/python -m pytest -m "not torch" $(TESTS)
+
+check: $(VENV)/all.done ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/dev.done ## this worker beside a plain Faust app, same events, model, broker and run
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/worker.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/worker.done
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(VENV)/all.done: $(VENV)/dev.done
+	$(PIP) install -c constraints.txt -e ".[dev,train]"
+	@touch $@

@@ -1,0 +1,137 @@
+"""All settings of a worker: one frozen object, read once from the environment, every problem named at once."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from stream.errors import UsageError
+
+PREFIX = "INTEREST_"
+TABLE = "users"
+
+DAY_MS = 86_400_000
+
+
+class Settings(BaseSettings):
+    """A worker's settings. Each is read from INTEREST_<NAME>; an option of a command goes before the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    broker: str = Field("127.0.0.1:9092", description="Kafka brokers, HOST:PORT, comma between several")
+    app_id: str = Field(
+        "interest",
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="name of the consumer group; the changelog is named after it; workers of one fleet share it",
+    )
+    event_topics: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("user-events",), min_length=1, description="topics with events, comma between several"
+    )
+    update_topic: str = Field("interest-updates", min_length=1, description="topic for updates, compacted")
+    deadletter_topic: str = Field("dead-letters", min_length=1, description="topic for refused records")
+    model: Path | None = Field(None, description="folder of the model bundle")
+    data_dir: Path = Field(Path("interest-data"), description="folder for local state, one for each worker")
+    store: Literal["rocksdb", "memory"] = Field(
+        "rocksdb", description="local state: `rocksdb` survives a restart, `memory` is read from the changelog again"
+    )
+    window_max_events: int = Field(50, ge=2, le=1000, description="events a window holds at most")
+    window_keep_events: int = Field(25, ge=1, description="events that stay when a window is full")
+    window_max_age_days: float = Field(30.0, gt=0, le=36500, description="a window spans at most this")
+    idle_ttl_days: float = Field(90.0, gt=0, le=36500, description="a user without events for so long is forgotten")
+    batch_max_events: int = Field(8192, ge=1, le=1_000_000, description="waiting events taken as one batch")
+    update_format: Literal["json", "float32"] = Field(
+        "json", description="`json`: a list of numbers; `float32`: base64 of little-endian float32, a third of the size"
+    )
+    update_categories: int = Field(0, ge=0, le=100, description="categories that an update names, the nearest first")
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
+    encoder_threads: int = Field(1, ge=1, le=256, description="threads of the model")
+    state_cache_users: int = Field(
+        100_000, ge=1, description="users whose model state is kept in memory; others are run again from their window"
+    )
+    standby_replicas: int = Field(1, ge=0, description="workers that hold a warm copy of each partition's state")
+    instance_id: str | None = Field(None, description="static group membership, e.g. the pod's name: faster restarts")
+    session_timeout_s: float = Field(10.0, ge=2, description="a silent worker's partitions move after this")
+    heartbeat_s: float = Field(2.0, gt=0, description="seconds between heartbeats, at most a third of the session")
+    commit_interval_s: float = Field(1.0, gt=0, description="seconds between offset commits")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @field_validator("event_topics", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        if self.window_keep_events >= self.window_max_events:
+            problems.append(
+                f"window_keep_events must be below window_max_events, got {self.window_keep_events} "
+                f"and {self.window_max_events}"
+            )
+        if self.idle_ttl_days < self.window_max_age_days:
+            problems.append(
+                f"idle_ttl_days must not be below window_max_age_days, got {self.idle_ttl_days:g} "
+                f"and {self.window_max_age_days:g}"
+            )
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            problems.append(
+                f"heartbeat_s must be at most a third of session_timeout_s, got {self.heartbeat_s:g} "
+                f"and {self.session_timeout_s:g}"
+            )
+        names = [*self.event_topics, self.update_topic, self.deadletter_topic, self.changelog_topic]
+        if len(set(names)) < len(names):
+            problems.append(f"event, update, dead-letter and changelog topics must differ, got {', '.join(names)}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def changelog_topic(self) -> str:
+        """The topic that holds every user's table value; Faust's name for it."""
+        return f"{self.app_id}-{TABLE}-changelog"
+
+    @property
+    def window_max_age_ms(self) -> int:
+        """`window_max_age_days` in milliseconds."""
+        return round(self.window_max_age_days * DAY_MS)
+
+    @property
+    def idle_ttl_ms(self) -> int:
+        """`idle_ttl_days` in milliseconds."""
+        return round(self.idle_ttl_days * DAY_MS)
+
+
+def load(options: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings: `options` that are not None go before the environment, the environment before the defaults.
+
+    Raises:
+        UsageError: one line that names every unknown or wrong setting.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    problems = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = get_close_matches(name.upper(), known, n=1)
+            problems.append(f"{name}: no such setting" + (f", did you mean {near[0]}?" if near else ""))
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_context=False):
+            where = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
+            got = f", got {problem['input']!r}" if problem["loc"] else ""
+            problems.append(where + problem["msg"].removeprefix("Value error, ") + got)
+    if problems:
+        raise UsageError("wrong settings: " + " | ".join(problems))
+    return settings
