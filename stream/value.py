@@ -1,0 +1,132 @@
+"""The table value of a user: bytes that hold the window and nothing of a model. The layout is frozen.
+
+====================  =======================================================================================
+bytes                 meaning, little-endian
+====================  =======================================================================================
+1                     format, 1
+8                     version, unsigned: events of this user that were accepted
+8                     floor, signed, ms: events before it are late
+1                     number of sources
+2                     number of events
+16 a source           hash of the topic's name and id, unsigned; offset of the last accepted record, signed
+32 an event           :data:`stream.contract.EVENT_DTYPE`, oldest first
+1 + 4·n a review      number of tokens n (0: no text), then the tokens, in the order of the events
+====================  =======================================================================================
+
+A user who was erased has version 0 and no events: a marker whose floor keeps older events out.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from stream.contract import EVENT_DTYPE, EVENT_TYPES, TEXT_MAX_TOKENS
+from stream.errors import TableValueError
+
+FORMAT = 1
+HEAD_DTYPE = np.dtype(
+    [("format", "u1"), ("version", "<u8"), ("floor", "<i8"), ("sources", "u1"), ("events", "<u2")], align=False
+)
+SOURCE_DTYPE = np.dtype([("source", "<u8"), ("offset", "<i8")])
+HEAD_BYTES = HEAD_DTYPE.itemsize
+SOURCE_BYTES = SOURCE_DTYPE.itemsize
+EVENT_BYTES = EVENT_DTYPE.itemsize
+
+_head = struct.Struct("<BQqBH")
+_source = struct.Struct("<Qq")
+_time = struct.Struct("<q")
+_REVIEW = EVENT_TYPES["review"]
+
+
+def source_hash(topic: str, topic_id: bytes) -> int:
+    """Names a source of events: a topic that is deleted and made anew has another id, so its offsets start anew."""
+    return xxhash.xxh3_64_intdigest(topic.encode() + b"\0" + topic_id) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """What is remembered of one user."""
+
+    version: int
+    floor: int  # ms
+    positions: dict[int, int]  # source hash -> offset of the last accepted record
+    events: NDArray[np.void]  # EVENT_DTYPE [events], oldest first
+    tokens: list[list[int]] = field(default_factory=list)  # for each event; empty where there is no text
+
+
+def pack(state: UserState) -> bytes:
+    """The bytes of one user's state."""
+    parts = [_head.pack(FORMAT, state.version, state.floor, len(state.positions), len(state.events))]
+    parts += [_source.pack(source, offset) for source, offset in state.positions.items()]
+    parts.append(state.events.tobytes())
+    for index in np.flatnonzero(state.events["type"] == _REVIEW):
+        parts.append(pack_tokens(state.tokens[index] if state.tokens else ()))
+    return b"".join(parts)
+
+
+def unpack(value: bytes) -> UserState:
+    """The state of one user from its bytes.
+
+    Raises:
+        TableValueError: unknown format byte, or not as long as it says.
+    """
+    version, floor, sources, events = check(value)
+    start = HEAD_BYTES + SOURCE_BYTES * sources
+    window = np.frombuffer(value, EVENT_DTYPE, events, start)
+    tokens = unpack_tokens(value, start + EVENT_BYTES * events, window["type"])
+    positions = dict(_source.iter_unpack(value[HEAD_BYTES : HEAD_BYTES + SOURCE_BYTES * sources]))
+    return UserState(version, floor, positions, window, tokens)
+
+
+def check(value: bytes) -> tuple[int, int, int, int]:
+    """Version, floor, number of sources and of events, once the value is known to be long enough for them."""
+    if not value or value[0] != FORMAT:
+        raise TableValueError(f"format byte is {value[:1].hex() or 'missing'}, this release reads {FORMAT:02x}")
+    if len(value) < HEAD_BYTES:
+        raise TableValueError(f"cut short: {len(value)} bytes, a head has {HEAD_BYTES}")
+    _, version, floor, sources, events = _head.unpack_from(value)
+    least = HEAD_BYTES + SOURCE_BYTES * sources + EVENT_BYTES * events
+    if len(value) < least:
+        raise TableValueError(f"cut short: {len(value)} bytes, {sources} sources and {events} events need {least}")
+    return version, floor, sources, events
+
+
+def newest_ms(value: bytes) -> int | None:
+    """Time of the newest event; None for a marker."""
+    _, _, sources, events = check(value)
+    if not events:
+        return None
+    newest: int = _time.unpack_from(value, HEAD_BYTES + SOURCE_BYTES * sources + EVENT_BYTES * (events - 1))[0]
+    return newest
+
+
+def is_stale(value: bytes, than: bytes) -> bool:
+    """Whether `value` was written by somebody who knew less than the writer of `than`: a source is further back.
+
+    A worker that lost its partitions without knowing may still write; such a value must not win over the new owner's.
+    """
+    mine, other = (dict(_source.iter_unpack(v[HEAD_BYTES : HEAD_BYTES + SOURCE_BYTES * v[17]])) for v in (value, than))
+    return any(mine[source] < offset for source, offset in other.items() if source in mine)
+
+
+def pack_tokens(tokens: Sequence[int]) -> bytes:
+    """The tokens of one review: their number, then each."""
+    return struct.pack(f"<B{len(tokens)}I", len(tokens), *tokens)
+
+
+def unpack_tokens(value: bytes, start: int, types: NDArray[np.uint8]) -> list[list[int]]:
+    """The tokens of each event; `start` is where the reviews' begin. Raises TableValueError when the end is amiss."""
+    tokens: list[list[int]] = [[] for _ in types]
+    for index in np.flatnonzero(types == _REVIEW):
+        count = value[start] if start < len(value) else TEXT_MAX_TOKENS + 1
+        if count > TEXT_MAX_TOKENS or start + 1 + 4 * count > len(value):
+            raise TableValueError(f"cut short: {len(value)} bytes end within the text of a review")
+        tokens[index] = list(struct.unpack_from(f"<{count}I", value, start + 1))
+        start += 1 + 4 * count
+    if start != len(value):
+        raise TableValueError(f"{len(value)} bytes, {start} expected")
+    return tokens
