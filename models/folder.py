@@ -1,0 +1,136 @@
+"""The bundle's folder: files with their digests, put in place at once, and read only if every digest is right."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from stream.errors import BundleError, UsageError
+
+CONTRACT: Final = 1
+DESCRIPTION: Final = "bundle.json"
+FILES: Final = ("catalog.npz", "encoder.onnx", "golden.npz", "items.npy", "text.npz")
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """bundle.json and the other files' bytes, each compared with its digest.
+
+    Raises:
+        BundleError: a file is missing, cut, changed, another bundle's or a Git LFS pointer, or the contract version is
+            not ours.
+    """
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder}: expected the folder of a model bundle, got none; `interest model train` makes one"
+        )
+    described = _describe(folder)
+    return described, {name: _checked(folder, name, described["files"].get(name)) for name in FILES}
+
+
+def replaceable(folder: Path) -> None:
+    """Raise UsageError unless `folder` is new, empty, or a bundle."""
+    if folder.exists() and not (folder.is_dir() and ((folder / DESCRIPTION).exists() or not any(folder.iterdir()))):
+        raise UsageError(
+            f"{folder}: expected a new or empty folder, or a bundle to replace, got something else; name another folder"
+        )
+
+
+def put(folder: Path, described: Mapping[str, Any], files: Mapping[str, bytes], *, command: str) -> None:
+    """Add contract, digests, version and command to `described`, write all into a sibling, and rename.
+
+    The folder is the old bundle or the new one, never a mixture. Other files in it, such as a README, are kept.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    digests = {name: hashlib.sha256(blob).hexdigest() for name, blob in files.items()}
+    content = {"contract": CONTRACT, **described, "files": digests}
+    whole = {"version": _version(content), "command": command, **content}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    blobs = {**files, DESCRIPTION: text.encode()}
+    _replace(folder.absolute(), blobs)
+
+
+def _replace(folder: Path, blobs: Mapping[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (folder.with_name(f".{folder.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    try:
+        fresh.mkdir()
+        for name, blob in blobs.items():
+            (fresh / name).write_bytes(blob)
+        if folder.exists():
+            for other in folder.iterdir():
+                if other.name not in blobs:
+                    (shutil.copytree if other.is_dir() else shutil.copy2)(other, fresh / other.name)
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise BundleError(f"{folder}: the bundle cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _version(described: Mapping[str, Any]) -> str:
+    """Digest of everything but the version itself and the command: how a model was called for says nothing of it."""
+    content = {name: value for name, value in described.items() if name not in ("version", "command")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    """bundle.json, checked as far as its own digest goes."""
+    blob = _checked(folder, DESCRIPTION, None)
+    try:
+        described = json.loads(blob)
+        if not isinstance(described, dict):
+            raise ValueError(f"got {type(described).__name__}")
+        version, number = described["version"], described["contract"]
+        if not isinstance(described["files"], dict):
+            raise ValueError("files is not an object")
+    except (KeyError, ValueError) as error:
+        raise BundleError(
+            f"{folder / DESCRIPTION}: expected a JSON object with version, contract and files, got {len(blob)} bytes "
+            f"that are not ({error}); copy the bundle again"
+        ) from error
+    if number != CONTRACT:
+        raise BundleError(
+            f"{folder / DESCRIPTION}: contract version expected {CONTRACT}, got {number!r}; "
+            f"take a bundle made for this release, or another release"
+        )
+    if version != _version(described):
+        raise BundleError(
+            f"{folder / DESCRIPTION}: bundle version expected {_version(described)} by its content, got {version!r}; "
+            f"it was changed by hand or cut: copy the bundle again"
+        )
+    return described
+
+
+def _checked(folder: Path, name: str, digest: str | None) -> bytes:
+    """A file's bytes, compared with `digest` unless that is bundle.json's."""
+    path = folder / name
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path}: expected a file of the bundle, got none ({error.strerror}); copy the whole bundle again"
+        ) from error
+    if blob.startswith(b"version https://git-lfs"):
+        raise BundleError(f"{path}: expected the file, got a Git LFS pointer to it; run `git lfs pull`")
+    if name == DESCRIPTION:
+        return blob
+    got = hashlib.sha256(blob).hexdigest()
+    if got != digest:
+        raise BundleError(
+            f"{path}: expected sha256 {str(digest)[:16]}… as bundle.json says, got {got[:16]}… ({len(blob)} bytes): "
+            f"cut, changed or another bundle's; copy the whole bundle again"
+        )
+    return blob
