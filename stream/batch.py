@@ -1,0 +1,195 @@
+"""The pure middle of a batch: fetched records in; table values, updates and dead letters out. No Kafka, no clock.
+
+1. :func:`prepare`: decode, load the windows of the users, apply the rules;
+2. :func:`encode`: vectors for all users touched (the part that may take long);
+3. :func:`finish`: one update and one table value a user, a dead letter for each refused record.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream import window
+from stream.apply import Applied, Arrivals, apply
+from stream.contract import Reason
+from stream.deadletter import Headers, dead_letter
+from stream.decode import Record, decode, token_rows
+from stream.encode import Encoded, Encoder, UserKey
+from stream.rules import Rules
+from stream.update import UpdateFormat, encode_updates
+from stream.window import NO_TIME
+
+#: Table values of some users of a partition: (partition, user ids) -> values, None for who is not known.
+Load = Callable[[int, list[bytes]], list[bytes | None]]
+
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Fetched records of one topic partition, in order."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+
+
+@dataclass(slots=True)
+class PartitionResult:
+    """What a batch means for one partition."""
+
+    partition_time: int  # ms, NO_TIME: nothing was accepted yet
+    values: list[tuple[bytes, bytes]] = field(default_factory=list)  # for table and changelog
+    updates: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    letters: list[tuple[bytes | None, bytes | None, Headers]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the records of a batch."""
+
+    records: int = 0
+    accepted: int = 0
+    applied_before: int = 0
+    late: int = 0
+    duplicates: int = 0
+    texts_cut: int = 0
+    refused: Counter[Reason] = field(default_factory=Counter)
+    not_finite: list[bytes] = field(default_factory=list)  # users whose vector was not fit to be published
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch after the rules, before the model."""
+
+    keys: list[UserKey]  # [users]
+    applied: Applied
+    version_before: NDArray[np.int64]  # [users]
+    encode: NDArray[np.int64]  # users whose vector is wanted
+    results: dict[int, PartitionResult]
+    counts: Counts
+
+
+def prepare(
+    messages: Sequence[Message],
+    sources: dict[str, int],
+    load: Load,
+    partition_time: dict[int, int],
+    rules: Rules,
+) -> Plan:
+    """Decode the records and apply the rules.
+
+    Args:
+        messages: any partitions of any source topics; those of a partition in the order they are to be applied.
+        sources: hash of each event topic, by name.
+        load: reads the table.
+        partition_time: of partitions that have one.
+        rules: bounds of a window.
+
+    Raises:
+        TableValueError: a value in the table cannot be read.
+    """
+    counts = Counts(records=sum(len(message.records) for message in messages))
+    partitions = sorted({message.partition for message in messages})
+    results = {p: PartitionResult(partition_time.get(p, NO_TIME)) for p in partitions}
+    columns = {topic: column for column, topic in enumerate(sources)}
+    users: dict[int, dict[bytes, int]] = {p: {} for p in partitions}  # by partition, in the order they came
+    decoded = []
+    local = []
+    for message in messages:
+        one = decode(message.records)
+        known = users[message.partition]
+        local.append(np.array([known.setdefault(key, len(known)) for key in one.keys], np.int64))
+        decoded.append(one)
+        counts.texts_cut += one.texts_cut
+        for refused in one.refused:
+            counts.refused[refused.reason] += 1
+            results[message.partition].letters.append(dead_letter(refused, message.topic, message.partition))
+
+    first = dict(zip(partitions, np.cumsum([0, *(len(users[p]) for p in partitions)]).tolist(), strict=False))
+    row = np.cumsum([0, *(len(one.tokens) for one in decoded)]).tolist()
+    arrivals = Arrivals(
+        user=np.concatenate([u + first[m.partition] for u, m in zip(local, messages, strict=True)]),
+        source=np.repeat([columns[m.topic] for m in messages], [len(u) for u in local]).astype(np.int64),
+        offset=np.concatenate([one.offset for one in decoded]),
+        events=np.concatenate([one.events for one in decoded]),
+        erase=np.concatenate([one.erase for one in decoded]),
+        text_row=np.concatenate(
+            [
+                np.where(one.text_row >= 0, one.text_row + r, -1).astype(np.int32)
+                for one, r in zip(decoded, row, strict=False)
+            ]
+        ),
+        tokens=np.concatenate([token_rows([]), *(one.tokens for one in decoded)]),
+    )
+    windows = window.load([value for p in partitions for value in load(p, list(users[p]))], tuple(sources.values()))
+    applied = apply(
+        windows,
+        arrivals,
+        np.repeat(np.arange(len(partitions)), [len(users[p]) for p in partitions]),
+        np.array([results[p].partition_time for p in partitions], np.int64),
+        rules,
+    )
+    for p, time in zip(partitions, applied.partition_time.tolist(), strict=True):
+        results[p].partition_time = time
+    counts.accepted = int(applied.accepted.sum())
+    counts.late, counts.duplicates = applied.late, applied.duplicates
+    counts.applied_before = len(arrivals.user) - counts.accepted - counts.late - counts.duplicates
+    held = np.diff(applied.windows.start)
+    return Plan(
+        keys=[(p, key) for p in partitions for key in users[p]],
+        applied=applied,
+        version_before=windows.version,
+        encode=np.flatnonzero(((applied.accepted > 0) | applied.before) & (held > 0)),
+        results=results,
+        counts=counts,
+    )
+
+
+def encode(plan: Plan, encoder: Encoder) -> Encoded:
+    """Vectors of the users that `plan.encode` names."""
+    return encoder.encode(
+        plan.applied.windows,
+        plan.encode,
+        [plan.keys[user] for user in plan.encode.tolist()],
+        plan.applied.appended[plan.encode],
+        plan.version_before[plan.encode],
+    )
+
+
+def finish(plan: Plan, encoded: Encoded, encoder: Encoder, form: UpdateFormat) -> dict[int, PartitionResult]:
+    """What is to be published and written, by partition. Users whose vector is not fit are named in the counts."""
+    applied, windows, keys = plan.applied, plan.applied.windows, plan.keys
+    held = np.diff(windows.start)
+    changed = np.flatnonzero(applied.accepted > 0)
+    for user, value in zip(changed.tolist(), window.dump(windows, changed), strict=True):
+        partition, key = keys[user]
+        plan.results[partition].values.append((key, value))
+    # Before the updates: a user who was erased and came back within the batch gets both, in this order.
+    for user in np.flatnonzero(applied.erased | (applied.before & (held == 0))).tolist():
+        partition, key = keys[user]
+        plan.results[partition].updates.append((key, None))
+
+    norm = np.linalg.norm(encoded.vectors, axis=1)
+    fit = np.abs(norm - 1) <= UNIT_TOLERANCE  # false for what is not finite, too
+    if not fit.all():
+        unfit = [keys[user] for user in plan.encode[~fit].tolist()]
+        plan.counts.not_finite += [key for _, key in unfit]
+        encoder.cache.forget(unfit)  # nothing goes on from such a state
+    users = plan.encode[fit]
+    updates = encode_updates(
+        encoder.bundle,
+        [keys[user][1] for user in users.tolist()],
+        windows.version[users],
+        windows.newest[users],
+        held[users],
+        encoded.vectors[fit],
+        form,
+    )
+    for user, update in zip(users.tolist(), updates, strict=True):
+        partition, key = keys[user]
+        plan.results[partition].updates.append((key, update))
+    return plan.results

@@ -1,0 +1,195 @@
+"""Windows to vectors: one step more from a state kept in memory where that is exact, else the whole window again.
+
+A vector is the model run from zero state over the window. While a window only grows at its end, the states after its
+last event are enough to go on from; they are a cache: absent or of another version, the window is run again.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.graph import run, zero_states
+from stream.contract import EVENT_DTYPE
+from stream.window import Windows
+
+# Rows of one call: more gain nothing on a CPU (measured flat from 256 to 1,024, LSTM of 128), and memory grows.
+ROWS_MAX = 512
+# A call runs as many steps as its longest row: shorter ones join while that is at most a quarter more.
+STEPS_SLACK = 1.25
+
+UserKey = tuple[int, bytes]  # partition, user id
+
+
+class StateCache:
+    """States after the last event of some users' windows, at most `users`, the least recently used leave first."""
+
+    def __init__(self, widths: dict[str, int], users: int) -> None:
+        self._arrays = {name: np.zeros((users, width), np.float32) for name, width in widths.items()}
+        self._version = np.zeros(users, np.int64)
+        self._used = np.zeros(users, np.int64)  # number of the call that last used the place
+        self._owner: list[UserKey | None] = [None] * users
+        self._place: dict[UserKey, int] = {}
+        self._free = list(range(users - 1, -1, -1))
+        self._calls = 0
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def find(self, keys: Sequence[UserKey], versions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the users' states, int64 [users]; -1 where there is none of that version."""
+        self._calls += 1
+        place = np.fromiter((self._place.get(key, -1) for key in keys), np.int64, len(keys))
+        place[(place >= 0) & (self._version[place] != versions)] = -1
+        self._used[place[place >= 0]] = self._calls
+        return place
+
+    def read(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """The states at `places`, float32 [places, width] each; zeros where a place is -1."""
+        states = {name: array[places] for name, array in self._arrays.items()}
+        for array in states.values():
+            array[places < 0] = 0
+        return states
+
+    def write(
+        self, keys: Sequence[UserKey], versions: NDArray[np.int64], states: dict[str, NDArray[np.float32]]
+    ) -> None:
+        """Keep the users' states, in the place of what is there of them."""
+        keys = keys[: len(self._owner)]
+        self._make_room(sum(key not in self._place for key in keys))
+        places = np.empty(len(keys), np.int64)
+        for index, key in enumerate(keys):
+            place = self._place.get(key)
+            if place is None:
+                place = self._free.pop()
+                self._place[key] = place
+                self._owner[place] = key
+            places[index] = place
+        self._version[places] = versions[: len(keys)]
+        self._used[places] = self._calls
+        for name, array in self._arrays.items():
+            array[places] = states[name][: len(keys)]
+
+    def forget(self, keys: Sequence[UserKey]) -> None:
+        """Drop the states of some users, known or not."""
+        for key in keys:
+            place = self._place.pop(key, None)
+            if place is not None:
+                self._owner[place] = None
+                self._free.append(place)
+
+    def forget_partitions(self, partitions: set[int]) -> None:
+        """Drop the states of all users of some partitions."""
+        self.forget([key for key in self._place if key[0] in partitions])
+
+    def _make_room(self, wanted: int) -> None:
+        missing = wanted - len(self._free)
+        if missing <= 0:
+            return
+        # A tenth at least, so that the search for the oldest is not repeated for every batch.
+        count = min(len(self._owner), max(missing, len(self._owner) // 10))
+        taken = np.array([place is not None for place in self._owner])
+        used = np.where(taken, self._used, np.iinfo(np.int64).max)
+        oldest = np.argpartition(used, count - 1)[:count].tolist()
+        self.forget([key for place in oldest if (key := self._owner[place]) is not None])
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Vectors of some users."""
+
+    vectors: NDArray[np.float32]  # [users, dim]; a row that is not finite must not be published
+    steps: int  # that the model ran
+    advanced: int  # users who went on from a kept state
+    reruns: int  # users whose window was run from its beginning
+
+
+class Encoder:
+    """A bundle's model with the states it keeps. Not to be called from two threads at once."""
+
+    def __init__(self, bundle: Bundle, session: onnxruntime.InferenceSession, cache_users: int) -> None:
+        self.bundle = bundle
+        self._session = session
+        self._signature = bundle.signature
+        self.cache = StateCache({state.name: state.width for state in bundle.states}, cache_users)
+        self.seconds_a_step = 0.0  # of the slowest calls lately: what the next may cost
+
+    def steps_of(self, windows: Windows, users: NDArray[np.int64]) -> int:
+        """Steps that :meth:`encode` may run at most."""
+        return int((windows.start[users + 1] - windows.start[users]).sum())
+
+    def encode(
+        self,
+        windows: Windows,
+        users: NDArray[np.int64],
+        keys: Sequence[UserKey],
+        appended: NDArray[np.int64],
+        version_before: NDArray[np.int64],
+    ) -> Encoded:
+        """Vectors of the `users`, in that order; their states are kept.
+
+        Args:
+            windows: after the batch.
+            users: int64 [n], with at least one event each.
+            keys: [n].
+            appended: int64 [n], events that came at the end of an otherwise unchanged window; -1: it changed.
+            version_before: int64 [n], of the window that it grew from.
+        """
+        began = time.perf_counter()
+        end = windows.start[users + 1]
+        whole = end - windows.start[users]
+        place = np.full(len(users), -1, np.int64)
+        grows = np.flatnonzero((appended > 0) & (appended < whole)) if self.bundle.states else np.zeros(0, np.int64)
+        if len(grows):
+            place[grows] = self.cache.find([keys[row] for row in grows.tolist()], version_before[grows])
+        steps = np.where(place >= 0, appended, whole)
+        vectors = np.empty((len(users), self.bundle.dim), np.float32)
+        order = np.argsort(steps, kind="stable")
+        first = 0
+        while first < len(order):
+            shortest = steps[order[first]]
+            bound = int(np.searchsorted(steps[order], shortest * STEPS_SLACK, side="right"))
+            rows = order[first : min(bound, first + ROWS_MAX)]
+            vectors[rows] = self._call(
+                windows, users[rows], [keys[row] for row in rows.tolist()], place[rows], steps[rows]
+            )
+            first += len(rows)
+        total = int(steps.sum())
+        if total:
+            self.seconds_a_step = max((time.perf_counter() - began) / total, 0.9 * self.seconds_a_step)
+        advanced = int((place >= 0).sum())
+        return Encoded(vectors, total, advanced, len(users) - advanced)
+
+    def _call(
+        self,
+        windows: Windows,
+        users: NDArray[np.int64],
+        keys: Sequence[UserKey],
+        place: NDArray[np.int64],
+        steps: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """One call of the graph: the last `steps` events of each user's window, from the state at `place`."""
+        end = windows.start[users + 1]
+        at = (end - steps)[:, None] + np.arange(steps.max())  # [rows, steps]
+        padding = at >= end[:, None]
+        at[padding] = 0
+        events = windows.events[at]
+        events[padding] = np.zeros((), EVENT_DTYPE)
+        goes_on = place >= 0
+        previous_ms = np.full(len(users), -1, np.int64)
+        previous_ms[goes_on] = windows.events["timestamp"][(end - steps)[goes_on] - 1]
+        inputs = self.bundle.features.inputs(
+            events,
+            np.where(padding, -1, windows.text_row[at]).astype(np.int32),
+            windows.tokens,
+            steps.astype(np.int32),
+            previous_ms,
+        )
+        states = self.cache.read(place) if goes_on.any() else zero_states(self._signature, len(users))
+        vectors, after = run(self._session, self._signature, inputs, states)
+        self.cache.write(keys, windows.version[users], after)
+        return vectors
