@@ -121,7 +121,9 @@ def run(
     inputs: dict[str, NDArray[Any]],
     states: dict[str, NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """One call: vectors float32 [batch, dim] and the new states. At least one row."""
+    """One call: vectors float32 [batch, dim] and the new states. Without any row: no call."""
+    if not len(inputs["length"]):
+        return np.zeros((0, signature.dim), np.float32), states
     names = ["vector", *(f"next_{state.name}" for state in signature.states)]
     vector, *after = session.run(names, {**inputs, **states})
     return vector, {state.name: array for state, array in zip(signature.states, after, strict=True)}
