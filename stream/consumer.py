@@ -1,0 +1,352 @@
+"""Faust's consumer, with fetched records handed over whole, and each record passing once and in order.
+
+Faust passes record by record through conductor, channel and acknowledgements, at 50 µs or more each, and loses what was
+fetched around a rebalance (it seeks while records are on their way). Here the records of event topics go past all that:
+
+* they are fetched as they come, one :class:`Fetched` a partition, in the worker's own loop instead of Faust's thread;
+* every fetch is compared with where the one before ended; whoever moved the position in between, it is put back;
+* they wait here until the agent takes all that waits as one batch, and `done` says what may be committed.
+
+Changelog records still go Faust's way, also as whole fetches, so that assignment, standby and recovery stay Faust's.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aiokafka
+from aiokafka import ConsumerRecord
+from aiokafka.errors import ConsumerStoppedError
+from faust.transport.consumer import ConsumerThread
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode import get_logger
+from mode.utils.futures import maybe_async
+
+log = get_logger(__name__)
+
+# The broker answers a fetch when there is a byte, or after this; Faust's own 1.5 s would delay what follows a seek.
+FETCH_MAX_WAIT_MS = 100
+POLL_S = 0.2
+# The share of the session for which a good heartbeat proves that the partitions are still ours.
+LEASE_SHARE = 0.8
+EXIT_ZOMBIE = 72
+
+
+class NotOwnerError(Exception):
+    """The partitions may belong to another worker by now: the batch must be dropped, not acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition of an event topic: all that there is from offset `start` up to `end`, which is next."""
+
+    tp: TP
+    records: Sequence[ConsumerRecord]
+    start: int
+    end: int
+    generation: int  # of the group when it was fetched
+
+
+class Lease:
+    """How long the partitions are ours for certain: until the broker could have given them to others."""
+
+    def __init__(self, session_timeout_s: float) -> None:
+        self._duration_s = LEASE_SHARE * session_timeout_s
+        self._from = 0.0
+
+    def renew(self, at: float | None = None) -> None:
+        """Start anew from `at`, by time.monotonic (now by default): when a heartbeat that was answered was sent."""
+        self._from = max(self._from, time.monotonic() if at is None else at)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left; 0 or less: over."""
+        return self._from + self._duration_s - time.monotonic()
+
+
+class _InlineWorker:
+    """Stands in for mode's thread: the service runs as a task of the worker's loop."""
+
+    def __init__(self, service: ConsumerThread) -> None:
+        self._service = service
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self._service.parent_loop.create_task(self._service._serve())
+
+    def stop(self) -> None:
+        """The service has stopped by itself when this is called."""
+
+
+class InlineConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread without a thread: the hop cost more time than all else at low rates."""
+
+    consumer: "Consumer"
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Faust's would cancel every task of the loop, which is the worker's here."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"  # Faust asks for it in transactions only
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def renewing_heartbeat() -> bool:
+            sent = time.monotonic()
+            answered: bool = await heartbeat()
+            if answered:
+                self.consumer.lease.renew(sent)
+            return answered
+
+        coordinator._do_heartbeat = renewing_heartbeat
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.consumer.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+
+class Consumer(driver.Consumer):
+    """One consumer for event topics and changelog."""
+
+    _thread: InlineConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lease = Lease(self.app.conf.broker_session_timeout)
+        #: Held while a batch is worked on; whoever gives partitions away waits for it.
+        self.in_hand = asyncio.Lock()
+        self.closing = False
+        self._waiting: dict[TP, Fetched] = {}
+        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        self._expected: dict[TP, int] = {}  # where the next fetch must start
+        self._moved: dict[TP, tuple[int, int]] = {}  # expected and found, the last time they differed
+        self._done: dict[TP, int] = {}  # up to where all is done, for the next commit
+
+    def _new_consumer_thread(self) -> InlineConsumerThread:
+        return InlineConsumerThread(
+            self, loop=self.loop, thread_loop=self.loop, Worker=_InlineWorker, beacon=self.beacon
+        )
+
+    # -- for the agent
+
+    async def take(self, at_least: int) -> list[Fetched]:
+        """All that waits, the longest waiting first, until it holds `at_least` records; waits for the first."""
+        while not self._waiting or self.closing:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken: list[Fetched] = []
+        records = 0
+        while self._waiting and records < at_least:
+            fetched = self._waiting.pop(next(iter(self._waiting)))
+            taken.append(fetched)
+            records += len(fetched.records)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)  # there is room: fetch on
+        return taken
+
+    async def check_owner(self, batch: Iterable[Fetched]) -> None:
+        """Return while the lease holds; wait for it where only a heartbeat is missing.
+
+        Raises:
+            NotOwnerError: the group has moved on, or is about to, since the batch was fetched.
+        """
+        while True:
+            generation = self.app.consumer_generation_id
+            if any(fetched.generation != generation for fetched in batch):
+                raise NotOwnerError(f"the group is at generation {generation}")
+            left_s = self.lease.left_s
+            if left_s > 0:
+                return
+            if self.app.rebalancing or self.app.should_stop:
+                raise NotOwnerError(f"no heartbeat was answered in time, by {-left_s:.1f} s")
+            await asyncio.sleep(0.05)
+
+    async def lease_or_exit(self) -> None:
+        """The last look before bytes leave: a produce request that was handed over cannot be called back."""
+        while self.lease.left_s <= 0:
+            if self.app.rebalancing:
+                log.critical("partitions may be lost while records wait to be sent: exit rather than write as a zombie")
+                os._exit(EXIT_ZOMBIE)
+            await asyncio.sleep(0.05)
+
+    def done(self, batch: Iterable[Fetched]) -> None:
+        """All that the batch called for is acknowledged and written: its offsets may be committed."""
+        for fetched in batch:
+            self._done[fetched.tp] = fetched.end
+
+    async def drain(self) -> None:
+        """Take no further batch, finish the one in hand, commit."""
+        self.closing = True
+        async with self.in_hand:
+            pass
+        await self.commit()
+
+    # -- fetching
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's fetch loop, without a task, a timer and a future for each record."""
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow.wait())
+                elif not await self._fetch():
+                    await self._wait_for_records()
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    def _fetchable(self) -> set[TP]:
+        """Event partitions only when no rebalance is on (recovery resumes them before it seeks), and one fetch each."""
+        return {
+            tp
+            for tp in self._get_active_partitions()
+            if self._is_changelog_tp(tp) or (not self.app.rebalancing and tp not in self._waiting)
+        }
+
+    async def _fetch(self) -> bool:
+        """Hand over what has arrived; False: nothing has."""
+        consumer = self._thread._ensure_consumer()
+        fetcher, subscriptions = consumer._fetcher, consumer._subscription
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        assigned = subscriptions.subscription and subscriptions.subscription.assignment
+        wanted = self._fetchable()
+        if not wanted or assigned is None or subscriptions.reassignment_in_progress:
+            return False
+        states = {tp: state for tp in wanted if (state := assigned.state_value(tp)) is not None}
+        before = {tp: state._position for tp, state in states.items()}
+        with fetcher._subscriptions.fetch_context():
+            # Without a timeout this does not wait, so no one moves a position between these lines.
+            records = await fetcher.fetched_records(set(states), timeout=0)
+        generation = self.app.consumer_generation_id
+        changelog = []
+        for tp, state in states.items():
+            start, end = before[tp], state._position
+            if self._is_changelog_tp(tp):
+                if tp in records:
+                    changelog.append(self._changelog_message(tp, records[tp], generation))
+                continue
+            # Without records the position may have gone past transaction markers, or aborted or compacted records.
+            if start is None or end is None or start == end or not await self._in_order(tp, start):
+                continue
+            self._expected[tp] = end
+            if tp in records:
+                self._waiting[tp] = Fetched(tp, records[tp], start, end, generation)
+                self._arrived.set()
+        for message in changelog:
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        return bool(records)
+
+    async def _in_order(self, tp: TP, start: int) -> bool:
+        """Whether a fetch that starts at `start` goes on where the last ended; else the position is put back."""
+        expected = self._expected.get(tp)
+        if expected == start:
+            return True
+        if expected is None:
+            return False  # not sought yet: found again after the seek
+        if self._moved.get(tp) == (expected, start) and start > expected:
+            # The broker insists: the log starts later than what was committed.
+            log.warning("%s/%d: offsets %d to %d are gone from the log", tp.topic, tp.partition, expected, start - 1)
+            return True
+        log.warning("%s/%d: fetched from %d, expected %d: seek back", tp.topic, tp.partition, start, expected)
+        self._moved[tp] = (expected, start)
+        await self.seek(tp, expected)
+        return False
+
+    async def _wait_for_records(self) -> None:
+        fetcher = self._thread._ensure_consumer()._fetcher
+        self._waiter = fetcher._create_fetch_waiter()
+        try:
+            await asyncio.wait([self._waiter], timeout=POLL_S if self._fetchable() else POLL_S / 10)
+            if self._waiter.done() and not self._waiter.cancelled():
+                self._waiter.result()  # authorization errors
+        finally:
+            self._waiter.cancel()
+            self._waiter = None
+
+    def _changelog_message(self, tp: TP, records: Sequence[ConsumerRecord], generation: int) -> ConsumerMessage:
+        """One message with all records; its offset is the last one's, which is what recovery compares."""
+        last = records[-1]
+        return ConsumerMessage(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            last.headers,
+            None,
+            cast(bytes, records),
+            None,
+            0,
+            0,
+            tp,
+            generation_id=generation,
+        )
+
+    async def perform_seek(self) -> None:
+        """Faust's, and partitions without a commit too, which it leaves where they are."""
+        self._waiting.clear()
+        await super().perform_seek()
+        mine = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        at = {tp: offset for tp in mine if (offset := self._read_offset[tp]) is not None}
+        fresh = mine - at.keys()
+        if fresh:
+            at |= {TP(tp.topic, tp.partition): o or 0 for tp, o in (await self.earliest_offsets(*fresh)).items()}
+            for tp in fresh:
+                await self.seek(tp, at[tp])
+        self._expected = dict(at)
+        self._moved.clear()
+
+    # -- acknowledging and ownership
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._done) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._done.get(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """No record of gaps: offsets are done in order."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """No pressure on fetching: a partition is fetched when nothing of it waits."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """See on_buffer_full."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust would look for records in its streams, where ours never are."""
+
+    async def wait_empty(self) -> None:
+        """Finish the batch in hand and commit, before partitions are given away."""
+        async with self.in_hand:
+            pass
+        await self.commit()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._waiting.clear()
+        await super().on_partitions_revoked(revoked)  # calls wait_empty, with all that is done still known
+        self._waiting.clear()
+        self._expected.clear()
+        self._done.clear()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.lease.renew()
+        await super().on_partitions_assigned(assigned, generation_id)

@@ -1,0 +1,55 @@
+"""Faust's producer, for whole record batches: acknowledged by all replicas, sent only while the partitions are ours."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from faust.transport.drivers import aiokafka as driver
+
+from stream.consumer import Consumer
+
+#: Key, value and headers of a record.
+Entry = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+#: The acknowledgement of one record batch and the number of its records.
+Sent = tuple["asyncio.Future[Any]", int]
+
+
+class Producer(driver.Producer):
+    """Publishes record batches at a few µs a record; `send` costs 50 to 100."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        consumer = cast(Consumer, self.app.consumer)
+        sender = self._ensure_producer()._sender
+        send = sender._send_produce_req
+
+        async def guarded(node_id: int, batches: Any) -> None:
+            await consumer.lease_or_exit()
+            await send(node_id, batches)
+
+        sender._send_produce_req = guarded
+
+    async def send_batches(self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int) -> list[Sent]:
+        """Hand over records of one partition; they are sent in this order.
+
+        Returns:
+            for each record batch the future of its acknowledgement and its number of records.
+        """
+        producer = self._ensure_producer()
+        sent: list[Sent] = []
+        batch, count = producer.create_batch(), 0
+        for key, value, headers in entries:
+            # A batch that is full takes no more; an empty one takes any record, and the broker is the judge.
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+                batch, count = producer.create_batch(), 0
+                if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                    raise ValueError(f"a record of {len(value or b'')} bytes for {topic} does not fit a batch")
+            count += 1
+        if count:
+            batch.close()
+            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+        return sent

@@ -1,0 +1,166 @@
+"""The worker, wired: settings, checks, bundle, Faust app, table and agent become one process."""
+
+import asyncio
+import logging
+import sys
+from typing import Any, cast
+
+import faust
+import mode
+import uvloop
+from faust.types import TP
+
+from models import bundle as bundles
+from stream import topics
+from stream.agent import BatchAgent
+from stream.connect import addresses
+from stream.consumer import Consumer
+from stream.encode import Encoder
+from stream.errors import UsageError
+from stream.producer import Producer
+from stream.settings import TABLE, Settings
+from stream.table import SequenceTable
+from stream.transport import BatchSchema
+from stream.value import source_hash
+
+log = logging.getLogger("interest")
+
+REPORT_S = 10.0
+RECORD_BATCH_BYTES = 512 * 1024
+STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
+
+
+class App(faust.App):
+    """Faust's app, which says when it is ready."""
+
+    def on_rebalance_end(self) -> None:
+        super().on_rebalance_end()
+        changelogs = self.tables.changelog_topics
+        mine: set[TP] = self.consumer.assignment()
+        active = sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic in changelogs)
+        standby = sorted(tp.partition for tp in self.assignor.assigned_standbys() if tp.topic in changelogs)
+        log.info("ready: partitions %s, standby %s", active if mine else [], standby)
+
+
+class Process(faust.Worker):
+    """Faust's worker process; a signal lets the batch in hand finish first."""
+
+    async def stop(self) -> None:
+        consumer = cast(Consumer, self.app.consumer)
+        if consumer.started and not consumer.closing and not self.crashed:
+            log.info("stopping: the batch in hand is finished and committed first")
+            await consumer.drain()
+        await super().stop()
+
+
+def run(settings: Settings) -> None:
+    """Check what the worker needs, then work until a signal; ends the process by SystemExit.
+
+    Raises:
+        UsageError: a setting is missing.
+        BundleError: the model is missing, broken, or does not reproduce its golden vectors.
+        BrokerError: no broker answers.
+        TopicError: topics are missing or their partition counts differ.
+    """
+    set_up_logging(settings.log_level)
+    if settings.model is None:
+        raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
+    bundle = bundles.load(settings.model)
+    session = bundles.session(bundle, provider=settings.provider, threads=settings.encoder_threads)
+    deviation = bundles.verify(bundle, session)
+    log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
+    there = topics.check(settings)
+    sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
+
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    encoder = Encoder(bundle, session, settings.state_cache_users)
+    app = build(settings, sources, there[settings.changelog_topic].partitions, encoder)
+    process = Process(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    process.spinner = None  # would write to the terminal
+    process.execute_from_commandline()
+
+
+def build(settings: Settings, sources: dict[str, int], partitions: int, encoder: Encoder) -> App:
+    """The Faust app with its table and agent; `sources` are the hashes of the event topics (stream.value)."""
+    hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
+    app = App(
+        settings.app_id,
+        broker=hosts,
+        store=STORES[settings.store],
+        datadir=settings.data_dir,
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,  # `interest topics create` makes them as they must be
+        topic_disable_leader=True,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        # A broker waits so long for members to come back, and a first join as long for others.
+        broker_rebalance_timeout=settings.session_timeout_s,
+        broker_request_timeout=max(40.0, settings.session_timeout_s),
+        broker_commit_interval=settings.commit_interval_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id,
+        producer_linger_ms=0,  # a batch is all that waits; there is nothing to wait for
+        producer_max_batch_size=RECORD_BATCH_BYTES,
+        stream_recovery_delay=0.0,
+        table_standby_replicas=settings.standby_replicas,
+        Table=SequenceTable,
+    )
+    table = cast(SequenceTable, app.Table(TABLE, partitions=partitions))
+    agent = BatchAgent(
+        settings,
+        sources,
+        encoder,
+        table,
+        consumer=lambda: cast(Consumer, app.consumer),
+        producer=lambda: cast(Producer, app.producer),
+    )
+
+    @app.agent(
+        app.topic(*settings.event_topics, partitions=partitions, schema=BatchSchema()),
+        name="interest",
+        supervisor_strategy=mode.CrashingSupervisor,
+    )
+    async def work(stream: Any) -> None:
+        await agent.run()  # the records wait in the consumer; the stream stays empty
+
+    app.add_future(_report(agent))
+    return app
+
+
+def set_up_logging(level: str) -> None:
+    """Our lines at `level`, from warnings on those of the libraries and of Faust's services; to standard error."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if level == "debug" else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        force=True,
+    )
+    log.setLevel(level.upper())
+
+
+async def _report(agent: BatchAgent) -> None:
+    """A line for every REPORT_S in which records came."""
+    totals, reported = agent.totals, 0
+    while True:
+        await asyncio.sleep(REPORT_S)
+        if totals.records == reported:
+            continue
+        log.info(
+            "%d records, %.0f/s: %d accepted, %d late, %d duplicates, %d refused, %d applied before; %d updates; "
+            "%d batches, %d steps, %d users advanced, %d run again",
+            totals.records,
+            (totals.records - reported) / REPORT_S,
+            totals.accepted,
+            totals.late,
+            totals.duplicates,
+            totals.refused,
+            totals.applied_before,
+            totals.updates,
+            totals.batches,
+            totals.steps,
+            totals.advanced,
+            totals.reruns,
+        )
+        reported = totals.records
