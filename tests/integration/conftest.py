@@ -1,6 +1,5 @@
 """One real broker for the whole session, fresh names for every test."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from stream.broker import Broker
+from tests.conftest import TOLD_BROKER
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class Names:
 @pytest.fixture(scope="session")
 def broker() -> Iterator[str]:
     """HOST:PORT of a real broker; INTEREST_TEST_BROKER names one that runs already."""
-    told = os.environ.get("INTEREST_TEST_BROKER")
-    if told:
-        yield told
+    if TOLD_BROKER:
+        yield TOLD_BROKER
         return
     with Broker() as own:
         yield own.address
