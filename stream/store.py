@@ -146,6 +146,12 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
             self._times.pop(tp.partition, None)
             self.stale.pop(tp.partition, None)
 
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+        raise TypeError("a table in memory has no backups: the changelog is its copy")
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:
+        raise TypeError("a table in memory has no backups: the changelog is its copy")
+
     def __getitem__(self, key: bytes) -> bytes:
         for values in self._values.values():
             if key in values:
