@@ -1,12 +1,23 @@
 """`interest model`: a log of the simulated shop, a model of a log, and the proof that a bundle does what it says."""
 
+import shlex
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.fit import Progress
+
+    Say = Callable[[str], None]
+    Step = Callable[[Progress], None]
 
 ISO = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
@@ -65,3 +76,102 @@ def simulate(
         raise UsageError(f"{output}: expected a file that can be written: {error.strerror}") from error
     if str(output) != "-":
         click.echo(f"{output}: {events} events")
+
+
+@command.command(short_help="Train a model of an event log and write its bundle.")
+@click.argument("events", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of the bundle, or to be.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="JSON Lines with names of items and categories.")
+@click.option("--dim", type=click.IntRange(2, 4096), default=48, show_default=True, help="Numbers in a vector.")
+@click.option("--hidden", type=click.IntRange(1, 4096), default=64, show_default=True, help="Width of the LSTM.")
+@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="How often the log is gone over.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same model."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of PyTorch.")
+def train(
+    events: Path, output: Path, catalog: Path | None, dim: int, hidden: int, epochs: int, seed: int, threads: int
+) -> None:
+    """Train a model of the event log EVENTS and write its bundle.
+
+    EVENTS is JSON Lines of the event contract, as `interest publish` takes it. Fields item_name and category_name, in
+    it or in --catalog (item_id, item_name, category_id, category_name), name what a consumer shows. The latest 5 % of
+    the events are held out and asked for: the next item that a user has not seen lately, beside two baselines.
+    """
+    from stream.errors import InterestError
+
+    try:
+        from models.train import Options
+        from models.train import train as train_bundle
+    except ImportError as error:
+        if error.name not in ("torch", "onnx"):
+            raise
+        raise InterestError("training needs PyTorch: pip install 'interest-stream[train]'") from error
+
+    words = ["interest", "model", "train", str(events), "--output", str(output)]
+    words += ["--catalog", str(catalog)] if catalog else []
+    words += [f"--dim={dim}", f"--hidden={hidden}", f"--epochs={epochs}", f"--seed={seed}", f"--threads={threads}"]
+    start = time.monotonic()
+    with _shown(epochs) as (say, step):
+        options = Options(dim=dim, hidden=hidden, epochs=epochs, seed=seed, threads=threads)
+        bundle = train_bundle(
+            events, output, options, catalog=catalog, command=shlex.join(words), say=say, progress=step
+        )
+        say(f"{output}: bundle {bundle.version}, written and verified after {time.monotonic() - start:.0f} s")
+
+
+@contextmanager
+def _shown(epochs: int) -> "Iterator[tuple[Say, Step]]":
+    """How to tell lines and steps: a bar on a terminal, a line an epoch elsewhere."""
+    if not sys.stdout.isatty():
+
+        def step(progress: "Progress") -> None:
+            if progress.last:
+                click.echo(f"epoch {progress.epoch}/{epochs}  loss {progress.loss:.4f}")
+
+        yield click.echo, step
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=1.0)
+
+        def move(progress: "Progress") -> None:
+            told = f"epoch {progress.epoch}/{epochs}  loss {progress.loss:.4f}"
+            bar.update(task, completed=progress.done, description=told)
+
+        yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True), move
+
+
+@command.command(short_help="Prove that a bundle is whole and gives the vectors it should.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run it."
+)
+def verify(folder: Path, provider: str) -> None:
+    """Prove that the bundle in FOLDER is whole and gives the vectors it should.
+
+    Every file is compared with its digest, the graph with what bundle.json says of it, and the golden windows are run
+    whole and one event at a time.
+    """
+    from models import bundle as bundles
+
+    bundle = bundles.load(folder)
+    deviation = bundles.verify(bundle, bundles.session(bundle, provider=provider))
+    carried = ", ".join(f"{state.name} {state.width}" for state in bundle.states) or "nothing"
+    for name, value in (
+        ("bundle", f"{bundle.version}, contract {bundle.contract}"),
+        (
+            "vectors",
+            f"{bundle.dim} numbers, {bundle.catalog.items - 1} items, {bundle.catalog.categories - 1} categories",
+        ),
+        ("inputs", ", ".join(bundle.inputs)),
+        ("carries", carried),
+        ("golden", f"{len(bundle.golden.windows)} windows, deviation at most {deviation:.1e} on {provider}"),
+        ("made by", bundle.command or "unknown"),
+    ):
+        click.echo(f"{name:<8} {value}")

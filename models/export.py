@@ -1,0 +1,142 @@
+"""The encoder as an ONNX graph, node by node, with the LSTM operator that honours lengths and initial states.
+
+PyTorch's exporters write an LSTM without its lengths or none at all, and their bytes change from version to version;
+here the same weights give the same bytes, and a test holds both to the same vectors.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from models.features import INPUTS
+from models.graph import State
+from models.network import SCALARS, Encoder
+
+OPSET = 18
+IR_VERSION = 9  # of 2023: what ONNX Runtime 1.23 and later surely read
+
+
+def states(encoder: Encoder) -> tuple[State, ...]:
+    """What the graph carries from step to step."""
+    return State("hidden", encoder.sizes.hidden), State("cell", encoder.sizes.hidden)
+
+
+def graph(encoder: Encoder) -> bytes:
+    """The serialised graph: the bundle's contract, batch and steps of any size."""
+    sizes, scale = encoder.sizes, encoder.sizes.dim**0.5
+    lstm = {name: _gates(weight) for name, weight in encoder.lstm.named_parameters()}
+    constants: dict[str, NDArray[Any]] = {
+        "item_rows": _array(encoder.item_rows.weight) * np.float32(scale),
+        "type_rows": _array(encoder.type_rows.weight) * np.float32(scale),
+        "gap_rows": _array(encoder.gap_rows.weight) * np.float32(scale),
+        "gap_edges": _array(encoder.gap_edges),
+        "lstm_w": lstm["weight_ih_l0"][None],
+        "lstm_r": lstm["weight_hh_l0"][None],
+        "lstm_b": np.concatenate([lstm["bias_ih_l0"], lstm["bias_hh_l0"]])[None],
+        "head_w": _array(encoder.head.weight).T,
+        "head_b": _array(encoder.head.bias),
+        "skip_w": _array(encoder.skip.weight).T,
+        "least_norm": np.array(1e-12, np.float32),
+        "first_axis": np.array([0], np.int64),
+        "last_axis": np.array([-1], np.int64),
+        "one": np.array(1, np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["item_rows", "item_index"], ["item_x"]),
+        node("Gather", ["type_rows", "event_type"], ["type_x"]),
+        node("Unsqueeze", ["gap", "last_axis"], ["gap_1"]),
+        node("GreaterOrEqual", ["gap_1", "gap_edges"], ["gap_above"]),
+        node("Cast", ["gap_above"], ["gap_above_int"], to=TensorProto.INT64),
+        node("ReduceSum", ["gap_above_int", "last_axis"], ["gap_row"], keepdims=0),
+        node("Gather", ["gap_rows", "gap_row"], ["gap_x"]),
+    ]
+    summed = ["item_x", "type_x", "gap_x"]
+    if "category_index" in sizes.inputs:
+        constants["category_rows"] = _array(encoder.category_rows.weight) * np.float32(scale)
+        nodes.append(node("Gather", ["category_rows", "category_index"], ["category_x"]))
+        summed.append("category_x")
+    if encoder.scalars:
+        columns = []
+        for name in encoder.scalars:
+            least, factor = SCALARS[name]
+            constants[f"{name}_least"] = np.array(least, np.float32)
+            constants[f"{name}_scale"] = np.array(factor, np.float32)
+            nodes += [
+                node("GreaterOrEqual", [name, f"{name}_least"], [f"{name}_above"]),
+                node("Cast", [f"{name}_above"], [f"{name}_there"], to=TensorProto.FLOAT),
+                node("Mul", [name, f"{name}_there"], [f"{name}_told"]),
+                node("Mul", [f"{name}_told", f"{name}_scale"], [f"{name}_value"]),
+                node("Unsqueeze", [f"{name}_there", "last_axis"], [f"{name}_there_1"]),
+                node("Unsqueeze", [f"{name}_value", "last_axis"], [f"{name}_value_1"]),
+            ]
+            columns += [f"{name}_there_1", f"{name}_value_1"]
+        constants["scalar_w"] = _array(encoder.scalar.weight).T * np.float32(scale)
+        nodes += [
+            node("Concat", columns, ["scalars"], axis=-1),
+            node("MatMul", ["scalars", "scalar_w"], ["scalar_x"]),
+        ]
+        summed.append("scalar_x")
+    if "text" in sizes.inputs:
+        constants["text_w"] = _array(encoder.text.weight).T * np.float32(scale)
+        nodes.append(node("MatMul", ["text", "text_w"], ["text_x"]))
+        summed.append("text_x")
+    nodes += [
+        node("Sum", summed, ["x"]),
+        node("Transpose", ["x"], ["x_steps"], perm=[1, 0, 2]),
+        node("Unsqueeze", ["hidden", "first_axis"], ["hidden_1"]),
+        node("Unsqueeze", ["cell", "first_axis"], ["cell_1"]),
+        node(
+            "LSTM",
+            ["x_steps", "lstm_w", "lstm_r", "lstm_b", "length", "hidden_1", "cell_1"],
+            ["", "hidden_n", "cell_n"],
+            hidden_size=sizes.hidden,
+        ),
+        node("Squeeze", ["hidden_n", "first_axis"], ["next_hidden"]),
+        node("Squeeze", ["cell_n", "first_axis"], ["next_cell"]),
+        # The last input: row length - 1 of each window.
+        node("Cast", ["length"], ["length_long"], to=TensorProto.INT64),
+        node("Sub", ["length_long", "one"], ["last_step"]),
+        node("Unsqueeze", ["last_step", "last_axis"], ["last_step_1"]),
+        node("GatherND", ["x", "last_step_1"], ["x_last"], batch_dims=1),
+        node("MatMul", ["next_hidden", "head_w"], ["from_hidden"]),
+        node("MatMul", ["x_last", "skip_w"], ["from_last"]),
+        node("Sum", ["from_hidden", "from_last", "head_b"], ["raw"]),
+        node("ReduceL2", ["raw", "last_axis"], ["norm"], keepdims=1),
+        node("Max", ["norm", "least_norm"], ["norm_safe"]),
+        node("Div", ["raw", "norm_safe"], ["vector"]),
+    ]
+    width: list[str | int | None] = ["batch", sizes.hidden]
+    value, types = helper.make_tensor_value_info, {"int64": TensorProto.INT64, "float": TensorProto.FLOAT}
+    takes = []
+    for name in sizes.inputs:
+        dtype, axes = INPUTS[name]
+        takes.append(value(name, types[dtype], [sizes.text if axis == "text" else axis for axis in axes]))
+    takes.append(value("length", TensorProto.INT32, ["batch"]))
+    takes += [value(name, TensorProto.FLOAT, width) for name in ("hidden", "cell")]
+    gives = [value("vector", TensorProto.FLOAT, ["batch", sizes.dim])]
+    gives += [value(name, TensorProto.FLOAT, width) for name in ("next_hidden", "next_cell")]
+    weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "encoder", takes, gives, weights),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="interest-stream",
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().numpy().copy()
+    return array
+
+
+def _gates(tensor: Tensor) -> NDArray[np.float32]:
+    """From PyTorch's order of gates (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
+    i, f, c, o = np.split(_array(tensor), 4)
+    return np.concatenate([i, o, f, c])

@@ -1,0 +1,199 @@
+"""An event log, read and checked as the worker would: each user's events in the order of their times."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.decode import Decoded, decode
+from stream.errors import UsageError
+
+LINES_A_BATCH = 16_384
+# A log has no record times to compare with; after this (2100) a time is in another unit than milliseconds.
+NEWEST_MS = 4_102_444_800_000
+
+
+class _Line(msgspec.Struct, gc=False):
+    """What a line says beside the event itself; names of another type than text are left out."""
+
+    user_id: object = None
+    item_id: object = None
+    category_id: object = None
+    item_name: object = None
+    category_name: object = None
+
+
+class _Record(NamedTuple):
+    key: bytes | None
+    value: bytes
+    offset: int
+    timestamp: int = NEWEST_MS
+    headers: tuple[()] = ()
+
+
+@dataclass
+class Names:
+    """Items and categories by id, as events and catalog files tell of them; the last word counts."""
+
+    items: dict[str, str] = field(default_factory=dict)  # name, or the id
+    categories: dict[str, str] = field(default_factory=dict)  # name, or the id
+    category_of: dict[str, str] = field(default_factory=dict)  # item id to category id; absent where none was told
+
+    def learn(self, line: _Line) -> None:
+        """Take in one line that has an item id."""
+        item, category = line.item_id, line.category_id
+        if not isinstance(item, str) or not item:
+            return
+        if isinstance(line.item_name, str) and line.item_name:
+            self.items[item] = line.item_name
+        else:
+            self.items.setdefault(item, item)
+        if isinstance(category, str) and category:
+            self.category_of[item] = category
+            if isinstance(line.category_name, str) and line.category_name:
+                self.categories[category] = line.category_name
+            else:
+                self.categories.setdefault(category, category)
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """All events, those of a user together and by time; equal times keep the log's order."""
+
+    events: NDArray[np.void]  # EVENT_DTYPE [events]
+    text_row: NDArray[np.int32]  # [events], row of `tokens`; -1: no text
+    tokens: NDArray[np.uint32]  # [texts, 64], padded with 0
+    starts: NDArray[np.int64]  # [users + 1], where each user's events begin; the last: the number of events
+    names: Names
+    lines: int  # read, blank ones left out
+    refused: int  # lines that are no event of the contract
+    first_refusal: str  # of which line, and why; "" if none
+    repeated: int  # events left out since their event_id came before
+
+    @property
+    def users(self) -> int:
+        """Users with an event."""
+        return len(self.starts) - 1
+
+
+def read(path: Path, catalog: Path | None = None) -> Log:
+    """Read JSON Lines of the event contract, in the order of delivery.
+
+    Fields beyond the contract are ignored but for `item_name` and `category_name`. `catalog`, JSON Lines too, may name
+    items and categories, and tell of items without an event: `item_id`, `category_id`, `item_name`, `category_name`.
+
+    Raises:
+        UsageError: no such file, or no event in it; names the first line that is none, and why.
+    """
+    names = Names()
+    users: dict[bytes, int] = {}
+    parts: list[Decoded] = []
+    user_of: list[int] = []
+    refused, first_refusal, texts, lines = 0, "", 0, 0
+    for batch in _batches(path):
+        lines += len(batch)
+        records, told = [], {}
+        for number, line in batch:
+            told[number] = seen = _peek(line)
+            records.append(_Record(seen.user_id.encode() if isinstance(seen.user_id, str) else None, line, number))
+        decoded = decode(records)
+        for key, number, erase in zip(decoded.keys, decoded.offset.tolist(), decoded.erase.tolist(), strict=True):
+            user_of.append(users.setdefault(key, len(users)))
+            if not erase:
+                names.learn(told[number])
+        if decoded.refused and not refused:
+            first = decoded.refused[0]
+            first_refusal = f"line {first.record.offset}: {first.reason}: {first.detail}"
+        refused += len(decoded.refused)
+        decoded.text_row[decoded.text_row >= 0] += texts
+        texts += len(decoded.tokens)
+        parts.append(decoded)
+    if catalog is not None:
+        for batch in _batches(catalog):
+            for number, line in batch:
+                told_of = _peek(line)
+                if not isinstance(told_of.item_id, str):
+                    raise UsageError(
+                        f"{catalog}: line {number}: expected a JSON object with item_id, got {line[:60]!r}"
+                    )
+                names.learn(told_of)
+    if not user_of:
+        why = f", got {lines} lines that are not; {first_refusal}" if lines else ", got an empty file"
+        raise UsageError(f"{path}: expected events as JSON Lines{why}")
+    user = np.array(user_of, np.int64)
+    events = np.concatenate([part.events for part in parts])
+    kept, repeated = _kept(user, events, np.concatenate([part.erase for part in parts]))
+    order = kept[np.lexsort((kept, events["timestamp"][kept], user[kept]))]
+    _, counts = np.unique(user[order], return_counts=True)
+    return Log(
+        events=events[order],
+        text_row=np.concatenate([part.text_row for part in parts])[order],
+        tokens=np.concatenate([part.tokens for part in parts]),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        names=names,
+        lines=lines,
+        refused=refused,
+        first_refusal=first_refusal,
+        repeated=repeated,
+    )
+
+
+def _kept(user: NDArray[np.int64], events: NDArray[np.void], erase: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """Places, ascending, of events that no later erase record and no earlier event of the same id takes away."""
+    place = np.arange(len(user))
+    last_erase = np.full(int(user.max()) + 1, -1, np.int64)
+    np.maximum.at(last_erase, user[erase], place[erase])
+    place = place[~erase & (place > last_erase[user])]
+    named = place[events["event_id"][place] != 0]
+    order = named[np.lexsort((named, events["event_id"][named], user[named]))]
+    again = (np.diff(user[order]) == 0) & (np.diff(events["event_id"][order]) == 0)
+    dropped = order[1:][again]
+    return np.setdiff1d(place, dropped), len(dropped)
+
+
+def _peek(line: bytes) -> _Line:
+    try:
+        return _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Line()
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def _batches(path: Path) -> Iterator[list[tuple[int, bytes]]]:
+    """Lines that are not blank, with their numbers from 1, in batches."""
+    try:
+        with path.open("rb") as file:
+            yield from _read(file)
+    except OSError as error:
+        raise UsageError(f"{path}: expected a file of JSON Lines: {error.strerror}") from error
+
+
+def _read(file: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
+    batch: list[tuple[int, bytes]] = []
+    for number, line in enumerate(file, start=1):
+        line = line.strip()
+        if line:
+            batch.append((number, line))
+        if len(batch) == LINES_A_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def catalog_lists(names: Names) -> dict[str, list[str]]:
+    """The arguments of Catalog.build, by id in order of the alphabet."""
+    items, categories = sorted(names.items), sorted(names.categories)
+    return {
+        "item_ids": items,
+        "item_names": [names.items[item] for item in items],
+        "item_categories": [names.category_of.get(item, "") for item in items],
+        "category_ids": categories,
+        "category_names": [names.categories[category] for category in categories],
+    }
