@@ -1,0 +1,114 @@
+"""The demo's worker: `interest worker` as a child that never outlives the demo."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Self
+
+import stream.guard
+from stream.errors import InterestError
+from stream.settings import PREFIX, Settings
+
+READY = "ready: partitions ["
+START_S = 60.0
+STOP_S = 20.0
+POLL_S = 0.05
+TAIL_LINES = 12
+
+
+class Worker:
+    """One worker process for as long as a `with` block; its data and log lie in a temporary folder that goes with it.
+
+    Of `settings`, data folder, log level and instance id are the demo's own. The worker ends with this process, even
+    if that is killed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = folder = Path(mkdtemp(prefix="interest-demo-"))
+        guard = [sys.executable, "-I", "-S", stream.guard.__file__, str(os.getpid()), str(folder)]
+        worker = [sys.executable, "-P", "-c", "from stream.commands import main; main()", "worker"]
+        try:
+            with self.log.open("wb") as log:
+                # A session of its own: Ctrl-C in a terminal reaches the demo only, which stops the worker first.
+                self._guard = subprocess.Popen(
+                    guard + worker,
+                    cwd=folder,
+                    env=environment(self._settings, folder / "data"),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """Everything the worker says."""
+        assert self._folder is not None
+        return self._folder / "worker.log"
+
+    def wait_ready(self) -> None:
+        """Return once the worker has its partitions.
+
+        Raises:
+            InterestError: it ends before, or takes longer than 60 s; with the end of its log.
+        """
+        deadline = time.monotonic() + START_S
+        while READY not in self.log.read_text(errors="replace"):
+            self.check()
+            if time.monotonic() > deadline:
+                raise InterestError(f"the worker was not ready in {START_S:.0f} s; the end of its log:\n{self.tail()}")
+            time.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raises InterestError, with the end of its log, if the worker has ended by itself."""
+        code = None if self._guard is None else self._guard.poll()
+        if code is not None:
+            raise InterestError(f"the worker ended with code {code}; the end of its log:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+
+    def stop(self) -> None:
+        """End the worker and remove its folder."""
+        if self._guard is not None and self._guard.poll() is None:
+            self._guard.terminate()
+            try:
+                self._guard.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._guard.pid, signal.SIGKILL)
+                self._guard.wait()
+        self._guard = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def environment(settings: Settings, data_dir: Path) -> dict[str, str]:
+    """This process's environment with the settings as INTEREST_ variables in place of those that are there."""
+    told = settings.model_dump(exclude_none=True, exclude={"instance_id"})
+    told |= {"data_dir": data_dir, "log_level": "info"}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    return kept | {
+        PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in told.items()
+    }
