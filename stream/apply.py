@@ -57,7 +57,8 @@ def apply(windows: Windows, arrivals: Arrivals, partition: Ints, partition_time:
     oldest_alive = (furthest - rules.idle_ttl_ms)[partition]
 
     held = np.diff(windows.start)
-    unusual = (held > rules.max_events) | (held > 0) & (windows.newest < oldest_alive)
+    newest = np.where(held > 0, windows.newest, np.where(windows.floor != 0, windows.floor, oldest_alive))
+    unusual = (held > rules.max_events) | (newest < oldest_alive)
     amiss = (time < oldest_alive[user]) | (~before & ((time < windows.floor[user]) | arrivals.erase))
     unusual[user[amiss]] = True
     appends = _Appends(windows, arrivals, np.flatnonzero(~before & ~unusual[user]))
@@ -186,11 +187,11 @@ def _run(
     ):
         time, event_id = event
         window, source = opened[u], windows.sources[column]
-        if erase:
-            verdicts[window.erase(source, offset, time)] += 1
-            continue
         p = int(partition[u])
         now = max(int(quick_time[n]), reached.get(p, NO_TIME))
+        if erase:
+            verdicts[window.erase(rules, now, source, offset, time)] += 1
+            continue
         verdict = window.record(rules, now, source, offset, time, event_id, len(windows.events) + n)
         verdicts[verdict] += 1
         if verdict is Verdict.ACCEPTED and time > now:
@@ -270,7 +271,8 @@ class _Appends:
         user = np.repeat(np.arange(len(kept)), kept)
         place = np.arange(start[-1]) - start[user] + left[user]
         old = place < self._held[user]
-        new = np.minimum(self._first[user] + place - self._held[user], max(len(self.record) - 1, 0))
         if not len(self.record):
             return self._windows.start[user] + place
+        # Where the event is an old one, `new` means nothing but must be an index.
+        new = np.clip(self._first[user] + place - self._held[user], 0, len(self.record) - 1)
         return np.where(old, self._windows.start[user] + place, len(self._windows.events) + self.record[new])

@@ -242,6 +242,8 @@ def _invalid(value: bytes, message: str) -> _RefusedError:
         return _RefusedError(Reason.NOT_UTF8, f"value: {error}")
     except RecursionError:
         return _RefusedError(Reason.NOT_JSON, "value: nested too deeply")
+    except msgspec.ValidationError:
+        pass  # JSON, with a number that no float holds: `message` says which
     except msgspec.DecodeError as error:
         return _RefusedError(Reason.NOT_JSON, f"value: {error}")
     what, _, path = message.partition(" - at `")

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.graph import run, zero_states
+from models.graph import run
 from stream.contract import EVENT_DTYPE
 from stream.window import Windows
 
@@ -26,26 +26,24 @@ UserKey = tuple[int, bytes]  # partition, user id
 
 
 class StateCache:
-    """States after the last event of some users' windows, at most `users`, the least recently used leave first."""
+    """States after the last event of some users' windows, at most `users`, the least recently written leave first."""
 
     def __init__(self, widths: dict[str, int], users: int) -> None:
         self._arrays = {name: np.zeros((users, width), np.float32) for name, width in widths.items()}
         self._version = np.zeros(users, np.int64)
-        self._used = np.zeros(users, np.int64)  # number of the call that last used the place
+        self._used = np.zeros(users, np.int64)  # number of the write that filled the place, 0: free
         self._owner: list[UserKey | None] = [None] * users
         self._place: dict[UserKey, int] = {}
         self._free = list(range(users - 1, -1, -1))
-        self._calls = 0
+        self._writes = 0
 
     def __len__(self) -> int:
         return len(self._place)
 
     def find(self, keys: Sequence[UserKey], versions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Places of the users' states, int64 [users]; -1 where there is none of that version."""
-        self._calls += 1
+        """Places of the users' states, int64 [users]; -1 where there is none of that version. Good until a write."""
         place = np.fromiter((self._place.get(key, -1) for key in keys), np.int64, len(keys))
         place[(place >= 0) & (self._version[place] != versions)] = -1
-        self._used[place[place >= 0]] = self._calls
         return place
 
     def read(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
@@ -60,7 +58,10 @@ class StateCache:
     ) -> None:
         """Keep the users' states, in the place of what is there of them."""
         keys = keys[: len(self._owner)]
-        self._make_room(sum(key not in self._place for key in keys))
+        self._writes += 1
+        known = [place for key in keys if (place := self._place.get(key)) is not None]
+        self._used[known] = self._writes
+        self._make_room(len(keys) - len(known))
         places = np.empty(len(keys), np.int64)
         for index, key in enumerate(keys):
             place = self._place.get(key)
@@ -70,7 +71,7 @@ class StateCache:
                 self._owner[place] = key
             places[index] = place
         self._version[places] = versions[: len(keys)]
-        self._used[places] = self._calls
+        self._used[places] = self._writes
         for name, array in self._arrays.items():
             array[places] = states[name][: len(keys)]
 
@@ -80,6 +81,7 @@ class StateCache:
             place = self._place.pop(key, None)
             if place is not None:
                 self._owner[place] = None
+                self._used[place] = 0
                 self._free.append(place)
 
     def forget_partitions(self, partitions: set[int]) -> None:
@@ -87,15 +89,15 @@ class StateCache:
         self.forget([key for key in self._place if key[0] in partitions])
 
     def _make_room(self, wanted: int) -> None:
+        """Let the least recently written go, but none of those that are being written."""
         missing = wanted - len(self._free)
         if missing <= 0:
             return
+        others = np.flatnonzero((self._used > 0) & (self._used < self._writes))
         # A tenth at least, so that the search for the oldest is not repeated for every batch.
-        count = min(len(self._owner), max(missing, len(self._owner) // 10))
-        taken = np.array([place is not None for place in self._owner])
-        used = np.where(taken, self._used, np.iinfo(np.int64).max)
-        oldest = np.argpartition(used, count - 1)[:count].tolist()
-        self.forget([key for place in oldest if (key := self._owner[place]) is not None])
+        count = min(len(others), max(missing, len(self._owner) // 10))
+        oldest = others[np.argpartition(self._used[others], count - 1)[:count]]
+        self.forget([key for place in oldest.tolist() if (key := self._owner[place]) is not None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Encoder:
         self._session = session
         self._signature = bundle.signature
         self.cache = StateCache({state.name: state.width for state in bundle.states}, cache_users)
-        self.seconds_a_step = 0.0  # of the slowest calls lately: what the next may cost
+        self.seconds_a_step = 1e-4  # of the slowest calls lately, what the next may cost; a guess at first
 
     def steps_of(self, windows: Windows, users: NDArray[np.int64]) -> int:
         """Steps that :meth:`encode` may run at most."""
@@ -147,6 +149,7 @@ class Encoder:
         if len(grows):
             place[grows] = self.cache.find([keys[row] for row in grows.tolist()], version_before[grows])
         steps = np.where(place >= 0, appended, whole)
+        before = self.cache.read(place)  # all at once: what follows writes to the cache
         vectors = np.empty((len(users), self.bundle.dim), np.float32)
         order = np.argsort(steps, kind="stable")
         first = 0
@@ -154,9 +157,9 @@ class Encoder:
             shortest = steps[order[first]]
             bound = int(np.searchsorted(steps[order], shortest * STEPS_SLACK, side="right"))
             rows = order[first : min(bound, first + ROWS_MAX)]
-            vectors[rows] = self._call(
-                windows, users[rows], [keys[row] for row in rows.tolist()], place[rows], steps[rows]
-            )
+            states = {name: array[rows] for name, array in before.items()}
+            vectors[rows], after = self._call(windows, users[rows], place[rows] >= 0, steps[rows], states)
+            self.cache.write([keys[row] for row in rows.tolist()], windows.version[users[rows]], after)
             first += len(rows)
         total = int(steps.sum())
         if total:
@@ -168,18 +171,17 @@ class Encoder:
         self,
         windows: Windows,
         users: NDArray[np.int64],
-        keys: Sequence[UserKey],
-        place: NDArray[np.int64],
+        goes_on: NDArray[np.bool_],
         steps: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """One call of the graph: the last `steps` events of each user's window, from the state at `place`."""
+        states: dict[str, NDArray[np.float32]],
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """One call of the graph: the last `steps` events of each user's window, from `states`."""
         end = windows.start[users + 1]
         at = (end - steps)[:, None] + np.arange(steps.max())  # [rows, steps]
         padding = at >= end[:, None]
         at[padding] = 0
         events = windows.events[at]
         events[padding] = np.zeros((), EVENT_DTYPE)
-        goes_on = place >= 0
         previous_ms = np.full(len(users), -1, np.int64)
         previous_ms[goes_on] = windows.events["timestamp"][(end - steps)[goes_on] - 1]
         inputs = self.bundle.features.inputs(
@@ -189,7 +191,4 @@ class Encoder:
             steps.astype(np.int32),
             previous_ms,
         )
-        states = self.cache.read(place) if goes_on.any() else zero_states(self._signature, len(users))
-        vectors, after = run(self._session, self._signature, inputs, states)
-        self.cache.write(keys, windows.version[users], after)
-        return vectors
+        return run(self._session, self._signature, inputs, states)

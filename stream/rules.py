@@ -55,20 +55,17 @@ class UserWindow:
     ) -> Verdict:
         """Apply one event."""
         oldest_alive = partition_time - rules.idle_ttl_ms
-        idle = bool(self.times) and self.times[-1] < oldest_alive
         if time < oldest_alive:
             return Verdict.LATE
-        if not idle:
-            if offset <= self.positions.get(source, -1):
-                self.before = True
-                return Verdict.BEFORE
-            if event_id and event_id in self.ids:
-                return Verdict.DUPLICATE
-            if time < self.floor:
-                return Verdict.LATE
-        else:
-            self._clear(version=0, floor=0)
-            self.positions.clear()
+        if self._newest() < oldest_alive:
+            self._start_anew()
+        elif offset <= self.positions.get(source, -1):
+            self.before = True
+            return Verdict.BEFORE
+        elif event_id and event_id in self.ids:
+            return Verdict.DUPLICATE
+        elif time < self.floor:
+            return Verdict.LATE
         self._insert(time, event_id, event)
         self.version += 1
         self.accepted += 1
@@ -79,9 +76,11 @@ class UserWindow:
             self._cut(len(self.times) - rules.keep_events)
         return Verdict.ACCEPTED
 
-    def erase(self, source: int, offset: int, record_time: int) -> Verdict:
+    def erase(self, rules: Rules, partition_time: int, source: int, offset: int, record_time: int) -> Verdict:
         """Apply an erase record: a marker stays, and nothing older than the record's own time comes back."""
-        if offset <= self.positions.get(source, -1):
+        if self._newest() < partition_time - rules.idle_ttl_ms:
+            self._start_anew()
+        elif offset <= self.positions.get(source, -1):
             self.before = True
             return Verdict.BEFORE
         self._clear(version=0, floor=record_time)
@@ -89,6 +88,14 @@ class UserWindow:
         self.accepted += 1
         self.erased = True
         return Verdict.ACCEPTED
+
+    def _newest(self) -> int:
+        """Time of the newest event, or of the erase record whose marker this is."""
+        return self.times[-1] if self.times else self.floor
+
+    def _start_anew(self) -> None:
+        self._clear(version=0, floor=0)
+        self.positions.clear()
 
     def _insert(self, time: int, event_id: int, event: int) -> None:
         at = bisect_right(self.times, time)

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     idle_ttl_days: float = Field(90.0, gt=0, le=36500, description="a user without events for so long is forgotten")
     batch_max_events: int = Field(8192, ge=1, le=1_000_000, description="waiting events taken as one batch")
     update_format: Literal["json", "float32"] = Field(
-        "json", description="`json`: a list of numbers; `float32`: base64 of little-endian float32, a third of the size"
+        "json", description="`json`: a list of numbers; `float32`: base64 of little-endian float32, about half the size"
     )
     update_categories: int = Field(0, ge=0, le=100, description="categories that an update names, the nearest first")
     provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
@@ -122,7 +122,7 @@ def load(options: Mapping[str, Any] | None = None) -> Settings:
     problems = []
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = get_close_matches(name.upper(), known, n=1)
+            near = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             problems.append(f"{name}: no such setting" + (f", did you mean {near[0]}?" if near else ""))
     given = {name: value for name, value in (options or {}).items() if value is not None}
     try:

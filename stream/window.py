@@ -62,15 +62,15 @@ def load(values: Sequence[bytes | None], sources: Sequence[int]) -> Windows:
         TableValueError: a value cannot be read; the line says which and why.
     """
     users = len(values)
-    heads = np.frombuffer(b"".join([v[:HEAD_BYTES] if v else _EMPTY_HEAD for v in values]), HEAD_DTYPE)
-    if len(heads) != users or (heads["format"] != FORMAT).any():
-        for value in values:
-            if value is not None:
-                check(value)
+    length = np.array([HEAD_BYTES if v is None else len(v) for v in values], np.int64)
+    if (length < HEAD_BYTES).any():
+        check(values[int(np.argmin(length))] or b"")
+    heads = np.frombuffer(b"".join([_EMPTY_HEAD if v is None else v[:HEAD_BYTES] for v in values]), HEAD_DTYPE)
+    if (heads["format"] != FORMAT).any():
+        check(values[int(np.argmax(heads["format"] != FORMAT))] or b"")
     count = heads["events"].astype(np.int64)
     begin = HEAD_BYTES + SOURCE_BYTES * heads["sources"].astype(np.int64)
     end = begin + EVENT_BYTES * count
-    length = np.array([len(v) if v else HEAD_BYTES for v in values], np.int64)
     if (length < end).any():
         check(values[int(np.argmax(length < end))] or b"")
     start = np.zeros(users + 1, np.int64)

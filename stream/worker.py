@@ -138,6 +138,10 @@ def set_up_logging(level: str) -> None:
         force=True,
     )
     log.setLevel(level.upper())
+    # A group's first member always meets it, and aiokafka tries again; as an error it would only alarm.
+    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(
+        lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage()
+    )
 
 
 async def _report(agent: BatchAgent) -> None:
