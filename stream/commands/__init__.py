@@ -1,5 +1,6 @@
 """The command `interest`. A command's module is imported only when it is called, so that help is quick."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -58,6 +59,8 @@ def run(arguments: Sequence[str]) -> int:
 
     Every error is one line on standard error; Ctrl-C and a closed pipe are quiet.
     """
+    # Where a command sets up no log, aiokafka would write to the terminal, thousands of lines while a broker is away.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         code = interest.main(list(arguments), prog_name="interest", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

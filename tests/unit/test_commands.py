@@ -104,7 +104,7 @@ def test_exit_codes(
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize("name", ["broker", "topics"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command's module exports `command`, and its help ends well."""
     assert isinstance(import_module(f"stream.commands.{name}").command, click.Command)
