@@ -148,7 +148,7 @@ class Consumer(driver.Consumer):
 
     async def take(self, at_least: int) -> list[Fetched]:
         """All that waits, the longest waiting first, until it holds `at_least` records; waits for the first."""
-        while not self._waiting or self.closing:
+        while not self._waiting or self.closing or self.app.rebalancing:
             self._arrived.clear()
             await self._arrived.wait()
         taken: list[Fetched] = []

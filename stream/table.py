@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 from faust.types import TP
@@ -84,17 +84,21 @@ class SequenceTable(faust.Table[bytes, bytes]):
         self.store.write(tp, values, end if gapless and acknowledged else None, time_ms)
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
-        """Faust's recovery logs an exception here and goes on without the records; so the process ends."""
+        """Take what recovery or standby has read."""
         try:
             super().apply_changelog_batch(batch)
-        except Exception as error:
-            log.critical("recovery failed: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
-            logging.shutdown()
-            os._exit(EXIT_RECOVERY)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
+            _end(error)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Note how far the copy is complete, and write again what a stale record hides from compaction."""
         await super().on_recovery_completed(active_tps, standby_tps)
+        try:
+            await self._complete(active_tps)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
+            _end(error)
+
+    async def _complete(self, active_tps: set[TP]) -> None:
         self._others_warned.clear()
         for tp in active_tps:
             end = cast(Any, self.app.tables).recovery.active_offsets.get(tp)
@@ -106,3 +110,10 @@ class SequenceTable(faust.Table[bytes, bytes]):
                 log.warning("%s/%d: %d stale records are written again", tp.topic, tp.partition, len(stale))
                 sent = await self.publish(tp.partition, stale.items(), int(time.time() * 1000))
                 self.write(tp.partition, (), [(await future, count) for future, count in sent], None)
+
+
+def _end(error: Exception) -> NoReturn:
+    """End the process: Faust's recovery would log the exception and go on without the records."""
+    log.critical("recovery failed: %s: %s", type(error).__name__, error, exc_info=log.isEnabledFor(logging.DEBUG))
+    logging.shutdown()
+    os._exit(EXIT_RECOVERY)
