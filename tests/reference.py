@@ -1,22 +1,31 @@
 """The rules of a window once more, slow and obvious: one record at a time, lists and dicts, nothing of the worker.
 
-The worker's arrays are compared with this; it is written from the contract and shares only the hashes with the code.
+The worker's arrays are compared with this; it is written from the contract and shares with the code only the hashes,
+and the call of the graph itself.
 """
 
 import csv
 import gzip
+import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, run, session, zero_states
 from stream.contract import EVENT_TYPES, hash32, hash64
 
 #: What became of a record.
 Outcome = Literal["accepted", "erased", "applied before", "duplicate", "late"]
 
 TAOBAO_TYPES = {"pv": "click", "cart": "cart", "fav": "favorite", "buy": "purchase"}
+
+WHOLE_INPUTS = ("item_index", "category_index", "event_type")
+REAL_INPUTS = ("gap", "price", "quantity", "rating")
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Shown:
 
     events: tuple[Event, ...]
     version: int
-    floor: int | None
+    floor: int  # 0: nothing is late yet
     positions: tuple[tuple[int, int], ...]
 
 
@@ -159,7 +168,29 @@ class Reference:
         user = self.users.get(key)
         if user is None:
             return None
-        return Shown(tuple(user.events), user.version, user.floor, tuple(sorted(user.positions.items())))
+        return Shown(tuple(user.events), user.version, user.floor or 0, tuple(sorted(user.positions.items())))
+
+
+def read_value(value: bytes) -> Shown:
+    """A table value by its layout, one field after the other; it must end where its last field ends."""
+    place = 0
+
+    def take(form: str) -> tuple[int, ...]:
+        nonlocal place
+        found = struct.unpack_from("<" + form, value, place)
+        place += struct.calcsize("<" + form)
+        return found
+
+    form, version, floor, sources, count = take("BQqBH")
+    assert form == 1
+    positions = [take("Qq") for _ in range(sources)]
+    fields = [take("qQQIBBBB") for _ in range(count)]
+    events = []
+    for timestamp, item, event_id, category, kind, rating, price, quantity in fields:
+        tokens = take(f"{take('B')[0]}I") if kind == EVENT_TYPES["review"] else ()
+        events.append(Event(timestamp, item, event_id, category, kind, rating, price, quantity, tokens))
+    assert place == len(value)
+    return Shown(tuple(events), version, floor, tuple(sorted((source, offset) for source, offset in positions)))
 
 
 @dataclass(frozen=True)
@@ -211,3 +242,60 @@ def replay_taobao(rows: Iterable[TaobaoRow], rules: Rules | None = None) -> Refe
 
 def _not_before_2000(rows: Iterable[TaobaoRow]) -> Iterator[TaobaoRow]:
     return (row for row in rows if row.seconds >= 946_684_800)
+
+
+class Model:
+    """A bundle run the slow way: inputs made event by event from dictionaries, always the whole window."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        catalog, features = bundle.catalog, bundle.features
+        self.bundle = bundle
+        self._session = session(bundle)
+        self._item = {hash64(name): row for row, name in enumerate(catalog.item_ids.tolist()) if row}
+        self._category = {hash32(name): row for row, name in enumerate(catalog.category_ids.tolist()) if row}
+        self._item_category = catalog.item_category.tolist()
+        types = bundle.event_types
+        self._type = {code: types.index(name) for name, code in EVENT_TYPES.items() if name in types}
+        tokens = zip(features.tokens.keys.tolist(), features.tokens.rows.tolist(), strict=True)
+        self._token = {token: features.token_vectors[row] for token, row in tokens}
+
+    def vectors(self, windows: Sequence[Sequence[Event]]) -> NDArray[np.float32]:
+        """The model run from zero state over each whole window, float32 [windows, dim]."""
+        answer = np.empty((len(windows), self.bundle.dim), np.float32)
+        order = sorted(range(len(windows)), key=lambda number: len(windows[number]))
+        signature = self.bundle.signature
+        for start in range(0, len(order), 256):
+            part = order[start : start + 256]
+            inputs = self._inputs([windows[number] for number in part])
+            answer[part], _ = run(self._session, signature, inputs, zero_states(signature, len(part)))
+        return answer
+
+    def _inputs(self, windows: Sequence[Sequence[Event]]) -> dict[str, NDArray[Any]]:
+        shape = (len(windows), max(len(window) for window in windows))
+        inputs: dict[str, NDArray[Any]] = {name: np.zeros(shape, np.int64) for name in WHOLE_INPUTS}
+        inputs |= {name: np.zeros(shape, np.float32) for name in REAL_INPUTS}
+        inputs["text"] = np.zeros((*shape, self.bundle.text_width), np.float32)
+        for row, window in enumerate(windows):
+            before = None
+            for step, event in enumerate(window):
+                item = self._item.get(event.item, 0)
+                place = (row, step)
+                inputs["item_index"][place] = item
+                inputs["category_index"][place] = self._category.get(event.category, 0) or self._item_category[item]
+                inputs["event_type"][place] = self._type.get(event.type, 0)
+                inputs["gap"][place] = -1 if before is None else (event.timestamp - before) / 1000
+                inputs["price"][place] = (event.price - 1) / 8 if event.price else -1
+                inputs["quantity"][place] = (event.quantity - 1) / 8 if event.quantity else -1
+                inputs["rating"][place] = event.rating / 10
+                inputs["text"][place] = self._text(event)
+                before = event.timestamp
+        inputs = {name: array for name, array in inputs.items() if name in self.bundle.inputs}
+        return {**inputs, "length": np.array([len(window) for window in windows], np.int32)}
+
+    def _text(self, event: Event) -> NDArray[np.float32]:
+        total = np.zeros(self.bundle.text_width, np.float32)
+        for token in event.tokens:
+            if token in self._token:
+                total += self._token[token]
+        norm = np.linalg.norm(total)
+        return total / norm if norm > 0 else total

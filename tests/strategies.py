@@ -31,12 +31,13 @@ Log = list[Record]
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> Rules:
-    """Windows of 2 to 8 events, ages and idle times that an example's times can pass."""
+def rules(draw: st.DrawFn, *, idle: bool = True) -> Rules:
+    """Windows of 2 to 8 events, ages and (unless told) idle times that an example's times can pass."""
     max_events = draw(st.integers(2, 8))
     keep_events = draw(st.integers(1, max_events - 1))
     max_age_ms = draw(st.integers(1, SPAN_MS))
-    return Rules(max_events, keep_events, max_age_ms, idle_ttl_ms=max_age_ms + draw(st.integers(0, SPAN_MS)))
+    idle_ttl_ms = max_age_ms + draw(st.integers(0, SPAN_MS)) if idle else 2 * SPAN_MS
+    return Rules(max_events, keep_events, max_age_ms, idle_ttl_ms)
 
 
 @st.composite
@@ -94,6 +95,18 @@ def logs(
 
 @st.composite
 def split(draw: st.DrawFn, log: Log) -> list[Log]:
-    """The same records in the same order, cut into batches anywhere."""
-    cuts = sorted(draw(st.sets(st.integers(1, len(log) - 1), max_size=6))) if len(log) > 1 else []
-    return [log[start:end] for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True)]
+    """The same records in the same order, cut into batches anywhere, and wherever a source's offsets go back.
+
+    Redelivery follows a restart or a rebalance, so it never shares a batch with what it repeats.
+    """
+    cuts = draw(st.sets(st.integers(1, len(log) - 1), max_size=6)) if len(log) > 1 else set()
+    highest: dict[int, int] = {}
+    for place, record in enumerate(log):
+        if record.offset <= highest.get(record.source, -1):
+            cuts.add(place)
+            highest.clear()
+        elif place in cuts:
+            highest.clear()
+        highest[record.source] = record.offset
+    ordered = sorted(cuts)
+    return [log[start:end] for start, end in zip([0, *ordered], [*ordered, len(log)], strict=True)]
