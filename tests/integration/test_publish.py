@@ -1,13 +1,13 @@
 """`interest publish` on a real broker: what arrives, where, in what order; and what happens when it cannot."""
 
 import gzip
+import random
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -22,8 +22,6 @@ from stream.eventfile import Record, Unfit
 from stream.publish import publish
 from stream.publisher import partition_of
 from tests.integration.conftest import Names
-
-TAOBAO = Path(__file__).parents[3] / "shared" / "data" / "taobao" / "UserBehavior_first815users.csv.gz"
 
 
 @pytest.fixture(autouse=True)
@@ -159,22 +157,28 @@ def test_rate(names: Names, tmp_path: Path) -> None:
     assert max(times) - min(times) >= 1000
 
 
-def test_taobao(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
-    """The real file arrives whole: 84,475 rows of 815 users, as events of the contract."""
-    assert run(["publish", "--format", "taobao", str(TAOBAO)]) == 0
+def test_taobao(names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows of the Tianchi file arrive whole and each user's in order, as events of the contract."""
+    chance = random.Random(7)
+    kinds = {"pv": "click", "cart": "cart", "fav": "favorite", "buy": "purchase"}
+    rows = [
+        (f"{chance.randrange(500)}", f"{chance.randrange(9999)}", f"{chance.randrange(99)}", chance.choice([*kinds]), i)
+        for i in range(20_000)
+    ]
+    file = tmp_path / "rows.csv.gz"
+    file.write_bytes(gzip.compress("\n".join(",".join(map(str, row)) for row in rows).encode()))
 
-    assert "published 84,475 events" in capsys.readouterr().out
-    seen: dict[bytes, list[tuple[Any, ...]]] = defaultdict(list)
+    assert run(["publish", "--format", "taobao", str(file)]) == 0
+
+    assert "published 20,000 events" in capsys.readouterr().out
+    seen, expected = defaultdict(list), defaultdict(list)
     for record in read_all(names.broker, names.event_topic):
         event = orjson.loads(record.value)
-        assert event.pop("user_id").encode() == record.key
-        seen[record.key].append((event["item_id"], event["category_id"], event["type"], event["timestamp"]))
-    expected = defaultdict(list)
-    kinds = {"pv": "click", "cart": "cart", "fav": "favorite", "buy": "purchase"}
-    with gzip.open(TAOBAO, "rt") as rows:
-        for row in rows:
-            user, item, category, kind, seconds = row.strip().split(",")
-            expected[user.encode()].append((item, category, kinds[kind], int(seconds) * 1000))
+        assert event["user_id"].encode() == record.key
+        seen[event["user_id"]].append(event)
+    for user, item, category, kind, seconds in rows:
+        ids = {"user_id": user, "item_id": item, "category_id": category}
+        expected[user].append({**ids, "type": kinds[kind], "timestamp": seconds * 1000})
     assert seen == expected
 
 

@@ -3,7 +3,6 @@
 import logging
 import socket
 import time
-import uuid
 from collections.abc import Callable
 
 import pytest
@@ -99,13 +98,14 @@ def test_create_names_what_kafka_refuses(settings: Settings, names: Names) -> No
         create(bad)
 
 
-def test_check_gives_kafkas_topic_ids(settings: Settings, names: Names) -> None:
-    """The ids that the positions in the table are tied to."""
+def test_check_gives_the_topics(settings: Settings, names: Names) -> None:
+    """Every topic as it is, with Kafka's id, which the positions in the table are tied to."""
     create(settings)
-    ids = check(settings)
-    assert list(ids) == list(settings.event_topics)
-    assert all(isinstance(topic_id, uuid.UUID) and topic_id.int for topic_id in ids.values())
-    assert ids == {name: info.topic_id for name, info in describe(names.broker, settings.event_topics).items()}
+    topics = check(settings)
+    every = [*settings.event_topics, names.update_topic, names.changelog_topic, names.deadletter_topic]
+    assert list(topics) == every
+    assert all(topic.topic_id.int for topic in topics.values())
+    assert topics == describe(names.broker, every)
 
 
 def test_check_names_every_missing_topic(settings: Settings, names: Names) -> None:
