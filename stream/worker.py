@@ -26,6 +26,7 @@ from stream.value import source_hash
 log = logging.getLogger("interest")
 
 REPORT_S = 10.0
+REPEAT_S = 10.0
 RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
 
@@ -138,10 +139,27 @@ def set_up_logging(level: str) -> None:
         force=True,
     )
     log.setLevel(level.upper())
-    # A group's first member always meets it, and aiokafka tries again; as an error it would only alarm.
-    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(
-        lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage()
-    )
+    logging.getLogger().handlers[0].addFilter(_Sparse())
+
+
+class _Sparse(logging.Filter):
+    """What aiokafka repeats: it tries again without end, thousands of times a second when a broker is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is new, or was last seen long enough ago."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        if "GroupCoordinatorNotAvailable" in record.getMessage():
+            return False  # every first member of a group meets it once
+        shown = self._last.get(record.msg, -REPEAT_S)
+        if record.created - shown < REPEAT_S:
+            return False
+        self._last[record.msg] = record.created
+        return True
 
 
 async def _report(agent: BatchAgent) -> None:
