@@ -182,7 +182,7 @@ def read_value(value: bytes) -> Shown:
         return found
 
     form, version, floor, sources, count = take("BQqBH")
-    assert form == 1
+    assert 1 == form
     positions = [take("Qq") for _ in range(sources)]
     fields = [take("qQQIBBBB") for _ in range(count)]
     events = []

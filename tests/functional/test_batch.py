@@ -263,7 +263,7 @@ def test_advancing_is_one_step(bundle: Bundle, model: Model) -> None:
 
     reruns = {number: taken for number, taken in enumerate(steps) if taken != 1}
     # The 51st event cuts to 25; then every 26 events.
-    assert reruns == {40: 41, 50: 25, 76: 25, 102: 25}
+    assert {40: 41, 50: 25, 76: 25, 102: 25} == reruns
 
 
 @pytest.mark.parametrize("cache_users", [1, 2, 5, 12])
@@ -307,7 +307,7 @@ def test_kept_state_makes_room_for_itself(bundle: Bundle, model: Model) -> None:
 
     windows = [read_value(value).events for _, value in result.values]
     found = [body["vector"] for body in bodies(result) if body is not None]
-    assert [len(window) for window in windows] == [2, 2]
+    assert [2, 2] == [len(window) for window in windows]
     assert np.abs(np.array(found) - model.vectors(windows)).max() <= TOLERANCE
 
 
@@ -318,12 +318,12 @@ def test_one_event_one_update(bundle: Bundle) -> None:
     ((key, update),) = result.updates
     assert key == A
     body = json.loads(update or b"")
-    assert list(body) == ["user_id", "version", "timestamp", "model", "events", "vector"]
+    assert ["user_id", "version", "timestamp", "model", "events", "vector"] == list(body)
     assert {"user_id": "u0", "version": 1, "timestamp": TIME_ZERO_MS, "events": 1}.items() <= body.items()
     assert len(body["vector"]) == bundle.dim
     assert np.linalg.norm(body["vector"]) == pytest.approx(1, abs=1e-5)
     assert [key for key, _ in result.values] == [A]
-    assert result.letters == []
+    assert [] == result.letters
 
 
 def test_update_forms(bundle: Bundle) -> None:
@@ -362,7 +362,7 @@ def test_refused_records(bundle: Bundle) -> None:
 
     result = memory.put(Message("web", 3, records))[3]
 
-    assert read_value(memory.table[3][A]).version == 2
+    assert 2 == read_value(memory.table[3][A]).version
     assert [(record.key, record.value) for record in bad] == [(key, value) for key, value, _ in result.letters]
     letters = [dict(added[-3:]) for _, _, added in result.letters]
     assert [added[:-3] for _, _, added in result.letters] == [list(record.headers) for record in bad]
@@ -375,7 +375,7 @@ def test_refused_records(bundle: Bundle) -> None:
     assert [b"web/3/%d" % record.offset for record in bad] == [letter["interest-source"] for letter in letters]
     assert all(letter["interest-detail"] for letter in letters)
     assert {Reason.NOT_JSON, Reason.EMPTY, Reason.MISSING_KEY, Reason.TIMESTAMP_TOO_OLD} == set(memory.counts.refused)
-    assert (memory.counts.records, memory.counts.accepted) == (6, 2)
+    assert (6, 2) == (memory.counts.records, memory.counts.accepted)
 
 
 def test_detail_is_one_line_of_text(bundle: Bundle) -> None:
@@ -393,10 +393,10 @@ def test_nothing_but_refused(bundle: Bundle) -> None:
 
     result = memory.put(Message("web", 0, [Raw(b"hello")]), Message("web", 1, [Raw(b"")]))
 
-    assert (memory.steps, memory.reruns) == (0, 0)
+    assert (0, 0) == (memory.steps, memory.reruns)
     for partition in (0, 1):
-        assert (result[partition].values, result[partition].updates) == ([], [])
-        assert len(result[partition].letters) == 1
+        assert ([], []) == (result[partition].values, result[partition].updates)
+        assert 1 == len(result[partition].letters)
 
 
 def test_vector_that_is_not_finite(bundle: Bundle, model: Model) -> None:
@@ -408,7 +408,7 @@ def test_vector_that_is_not_finite(bundle: Bundle, model: Model) -> None:
 
     assert [key for key, _ in result.updates] == [C]
     assert memory.counts.not_finite == [A]
-    assert read_value(memory.table[0][A]).version == 2
+    assert 2 == read_value(memory.table[0][A]).version
     assert all(b"null" not in (value or b"") for _, value in result.updates)
 
     result = memory.put(message({}, offset=4))[0]
@@ -416,7 +416,7 @@ def test_vector_that_is_not_finite(bundle: Bundle, model: Model) -> None:
     (update,) = bodies(result)
     assert update is not None
     window = read_value(memory.table[0][A]).events
-    assert len(window) == 3
+    assert 3 == len(window)
     assert np.abs(np.array(update["vector"]) - model.vectors([window])[0]).max() <= TOLERANCE
 
 
@@ -427,8 +427,8 @@ def test_duplicates_and_late_events_give_nothing(bundle: Bundle) -> None:
 
     result = memory.events({"event_id": "y"}, {"timestamp": TIME_ZERO_MS}, offset=3)
 
-    assert (result.values, result.updates) == ([], [])
-    assert (memory.counts.duplicates, memory.counts.late, memory.counts.accepted) == (1, 1, 0)
+    assert ([], []) == (result.values, result.updates)
+    assert (1, 1, 0) == (memory.counts.duplicates, memory.counts.late, memory.counts.accepted)
 
 
 def test_applied_before_is_published_again(bundle: Bundle) -> None:
@@ -438,9 +438,9 @@ def test_applied_before_is_published_again(bundle: Bundle) -> None:
 
     again = memory.events({}, {})
 
-    assert again.values == []
-    assert [body and body["version"] for body in bodies(again)] == [2]
-    assert memory.counts.applied_before == 2
+    assert [] == again.values
+    assert [2] == [body and body["version"] for body in bodies(again)]
+    assert 2 == memory.counts.applied_before
     assert [key for key, _ in again.updates] == [key for key, _ in first.updates]
 
 
@@ -477,8 +477,8 @@ def test_erased_user(bundle: Bundle) -> None:
     assert (marker.events, marker.version, marker.floor) == ((), 0, TIME_ZERO_MS + 1000)
 
     result = memory.events({"timestamp": TIME_ZERO_MS + 999}, {"timestamp": TIME_ZERO_MS + 1000}, offset=2)
-    assert [body and body["version"] for body in bodies(result)] == [1]
-    assert memory.counts.late == 1
+    assert [1] == [body and body["version"] for body in bodies(result)]
+    assert 1 == memory.counts.late
 
 
 def test_erased_and_back_in_one_batch(bundle: Bundle) -> None:
@@ -491,8 +491,8 @@ def test_erased_and_back_in_one_batch(bundle: Bundle) -> None:
 
     result = Memory(bundle).put(Message("web", 0, records))[0]
 
-    assert [body and body["version"] for body in bodies(result)] == [None, 1]
-    assert len(result.values) == 1
+    assert [None, 1] == [body and body["version"] for body in bodies(result)]
+    assert 1 == len(result.values)
 
 
 def test_one_user_on_two_partitions(bundle: Bundle) -> None:
@@ -501,7 +501,7 @@ def test_one_user_on_two_partitions(bundle: Bundle) -> None:
 
     result = memory.put(message({}, {}, partition=1), message({"item_id": "i2"}, partition=2))
 
-    assert (read_value(memory.table[1][A]).version, read_value(memory.table[2][A]).version) == (2, 1)
+    assert (2, 1) == (read_value(memory.table[1][A]).version, read_value(memory.table[2][A]).version)
     one, other = bodies(result[1])[0], bodies(result[2])[0]
     assert one is not None
     assert other is not None
@@ -516,8 +516,8 @@ def test_topics_have_positions_of_their_own(bundle: Bundle) -> None:
     memory.put(*both)
     again = memory.put(*both)[0]
 
-    assert again.values == []
-    assert read_value(memory.table[0][A]).version == 2
+    assert [] == again.values
+    assert 2 == read_value(memory.table[0][A]).version
     assert dict.fromkeys(SOURCES[:2], 0) == dict(read_value(memory.table[0][A]).positions)
 
 
@@ -547,7 +547,7 @@ def test_value_stays_small(bundle: Bundle) -> None:
     memory.events(*({"type": "review", "text": text} for _ in range(51)), offset=100_000)
 
     value = memory.table[0][A]
-    assert read_value(value).version == 100_051
+    assert 100_051 == read_value(value).version
     assert b"word" not in value
     assert len(value) <= 20 + 16 + 50 * (32 + 1 + 4 * 64)
 

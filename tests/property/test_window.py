@@ -262,7 +262,7 @@ def test_three_events(order: tuple[int, ...], batches: int) -> None:
         table.put(batch)
 
     state = table.shown()[A]
-    assert [event.item for event in state.events] == [1, 2, 3]
+    assert [1, 2, 3] == [event.item for event in state.events]
     assert (state.version, state.floor, state.positions) == (3, 0, ((SOURCE, 2),))
 
 
@@ -275,7 +275,7 @@ def test_equal_times(batches: int) -> None:
         table = Table(Rules())
         for batch in [log] if batches == 1 else [log[:1], log[1:]]:
             table.put(batch)
-        assert [event.item for event in table.shown()[A].events] == [10, 11, 12]
+        assert [10, 11, 12] == [event.item for event in table.shown()[A].events]
 
 
 def test_event_id_counts_once() -> None:
@@ -289,9 +289,9 @@ def test_event_id_counts_once() -> None:
     table.restart()
     table.put(log[3:] + other)
 
-    assert (table.shown()[A].version, table.duplicates, table.accepted) == (2, 3, 3)
-    assert [event.timestamp - TIME_ZERO_MS for event in table.shown()[A].events] == [0, 4]
-    assert table.shown()[B].version == 1
+    assert (2, 3, 3) == (table.shown()[A].version, table.duplicates, table.accepted)
+    assert [0, 4] == [event.timestamp - TIME_ZERO_MS for event in table.shown()[A].events]
+    assert 1 == table.shown()[B].version
 
 
 def test_full_window_is_cut() -> None:
@@ -308,7 +308,7 @@ def test_full_window_is_cut() -> None:
 
     state = table.shown()[A]
     assert [98, *range(26, 51)] == [event.item for event in state.events]
-    assert (state.version, table.late) == (52, 1)
+    assert (52, 1) == (state.version, table.late)
 
 
 def test_late_event_into_a_full_window() -> None:
@@ -328,12 +328,12 @@ def test_old_events_leave() -> None:
     day = 86_400_000
     table = Table(Rules())
     table.put(written(at(0, item=0), at(15 * day, item=1), at(15 * day + 1, item=2), at(30 * day, item=3)))
-    assert [event.item for event in table.shown()[A].events] == [0, 1, 2, 3]
+    assert [0, 1, 2, 3] == [event.item for event in table.shown()[A].events]
 
     table.put([Record(SOURCE, 4, 0, A, at(30 * day + 1, item=4))])
 
     state = table.shown()[A]
-    assert [event.item for event in state.events] == [2, 3, 4]
+    assert [2, 3, 4] == [event.item for event in state.events]
     assert (5, TIME_ZERO_MS + 15 * day + 1) == (state.version, state.floor)
 
 
@@ -342,13 +342,13 @@ def test_idle_user_starts_anew() -> None:
     day = 86_400_000
     table = Table(Rules())
     table.put([*written(at(0), at(1)), Record(SOURCE, 2, 0, B, at(90 * day + 1))])
-    assert table.shown()[A].version == 2
+    assert 2 == table.shown()[A].version
 
     # B's newest is exactly idle_ttl ahead of A's: not idle yet.
     table.put([Record(SOURCE, 3, 0, A, at(2))])
-    assert table.shown()[A].version == 3
+    assert 3 == table.shown()[A].version
     table.put([Record(SOURCE, 4, 0, B, at(90 * day + 3)), Record(SOURCE, 5, 0, USERS[2], at(2))])
-    assert (table.late, USERS[2] in table.shown()) == (1, False)
+    assert (1, False) == (table.late, USERS[2] in table.shown())
 
     table.put([Record(SOURCE, 6, 0, A, at(3, item=7))])
 
@@ -361,7 +361,7 @@ def test_one_event_far_ahead_expires_nobody_else_at_once() -> None:
 
     table.put([Record(SOURCE, 0, 0, A, at(0)), Record(SOURCE, 1, 0, B, at(400 * 86_400_000))])
 
-    assert table.shown()[A].version == 1
+    assert 1 == table.shown()[A].version
 
 
 @pytest.mark.parametrize("batches", [1, 4])

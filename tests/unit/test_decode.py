@@ -42,17 +42,17 @@ def event(**fields: object) -> Raw:
 def accepted(record: Raw) -> Decoded:
     """The columns of one record that must be accepted."""
     decoded = decode([record])
-    assert decoded.refused == []
-    assert len(decoded.keys) == 1
+    assert [] == decoded.refused
+    assert 1 == len(decoded.keys)
     return decoded
 
 
 def refused(record: Raw) -> Refused:
     """Why one record was refused; it must be, and alone: the one behind it must not."""
     decoded = decode([record, raw(EVENT, offset=record.offset + 1)])
-    assert decoded.keys == [b"u1"]
+    assert [b"u1"] == decoded.keys
     assert [record.offset + 1] == decoded.offset.tolist()
-    assert len(decoded.refused) == 1
+    assert 1 == len(decoded.refused)
     assert record is decoded.refused[0].record
     assert "\n" not in decoded.refused[0].detail
     return decoded.refused[0]
@@ -84,13 +84,13 @@ def test_all_fields() -> None:
 
     assert ["用户".encode()] == decoded.keys
     assert decoded.offset.tolist() == [2**40]
-    assert decoded.erase.tolist() == [False]
+    assert [False] == decoded.erase.tolist()
     row = (NOW_MS, hash64("item"), hash64("e1"), hash32("phones"), 5, 45, amount_code(19.5), amount_code(2))
     assert [row] == decoded.events.tolist()
-    assert decoded.text_row.tolist() == [0]
-    assert decoded.tokens.shape == (1, 64)
-    assert (decoded.tokens[0] != 0).sum() == 2
-    assert decoded.texts_cut == 0
+    assert [0] == decoded.text_row.tolist()
+    assert (1, 64) == decoded.tokens.shape
+    assert 2 == (decoded.tokens[0] != 0).sum()
+    assert 0 == decoded.texts_cut
 
 
 def test_least_fields() -> None:
@@ -113,16 +113,16 @@ def test_rating_and_text_belong_to_a_review() -> None:
     """Rating and text of another type are ignored."""
     decoded = accepted(event(type="purchase", rating=5, text="Good"))
 
-    assert decoded.events["rating"].tolist() == [0]
-    assert decoded.text_row.tolist() == [-1]
+    assert [0] == decoded.events["rating"].tolist()
+    assert [-1] == decoded.text_row.tolist()
 
 
 def test_zero_is_not_none() -> None:
     """A price or quantity of 0 is another code than none; amounts beyond the scale take its last code."""
     decoded = decode([event(price=0, quantity=0), event(), event(price=1e300, quantity=1e18)])
 
-    assert decoded.events["price"].tolist() == [1, 0, 255]
-    assert decoded.events["quantity"].tolist() == [1, 0, 255]
+    assert [1, 0, 255] == decoded.events["price"].tolist()
+    assert [1, 0, 255] == decoded.events["quantity"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_wrong_type(fields: dict[str, object], path: str) -> None:
     """An id is text, never a number (D03), and no field is converted; the detail names the field's path."""
     found = refused(event(**fields))
 
-    assert found.reason == Reason.WRONG_TYPE
+    assert Reason.WRONG_TYPE == found.reason
     assert path in found.detail
 
 
@@ -156,7 +156,7 @@ def test_missing_field(name: str) -> None:
     """The four needed fields, each named when it is missing."""
     found = refused(event(**{name: ...}))
 
-    assert found.reason == Reason.MISSING_FIELD
+    assert Reason.MISSING_FIELD == found.reason
     assert name in found.detail
 
 
@@ -181,7 +181,7 @@ def test_out_of_range(fields: dict[str, object], path: str) -> None:
     """Lengths and amounts have bounds, a user_id holds no NUL (D19); the detail names the field's path."""
     found = refused(event(**fields))
 
-    assert found.reason == Reason.OUT_OF_RANGE
+    assert Reason.OUT_OF_RANGE == found.reason
     assert path in found.detail
 
 
@@ -195,15 +195,15 @@ def test_bounds_are_inclusive() -> None:
 
     decoded = decode(records)
 
-    assert decoded.refused == []
-    assert decoded.events["rating"].tolist() == [0, 10, 50]
+    assert [] == decoded.refused
+    assert [0, 10, 50] == decoded.events["rating"].tolist()
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 @pytest.mark.parametrize("name", ["price", "quantity", "rating", "timestamp"])
 def test_numbers_that_are_no_json(name: str, number: str) -> None:
     """NaN and infinities are no JSON; the next record is processed (D02)."""
-    assert refused(with_number(name, number)).reason == Reason.NOT_JSON
+    assert Reason.NOT_JSON == refused(with_number(name, number)).reason
 
 
 @pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400, "1" * 5000], ids=["1e999", "400 digits", "5000 digits"])
@@ -212,7 +212,7 @@ def test_numbers_too_large(name: str, number: str) -> None:
     """JSON numbers that no float holds are out of range, and the field is named; the next is processed (D02)."""
     found = refused(with_number(name, number))
 
-    assert found.reason == Reason.OUT_OF_RANGE
+    assert Reason.OUT_OF_RANGE == found.reason
     assert f"$.{name}" in found.detail
 
 
@@ -253,7 +253,7 @@ def test_bad_utf8_in_any_field(name: str) -> None:
     """Bytes that are no UTF-8 are refused in whichever field of the contract they stand (D05)."""
     value = json.dumps(EVENT | {name: "XX"}).encode().replace(b"XX", b"\xff")
 
-    assert refused(Raw(value)).reason == Reason.NOT_UTF8
+    assert Reason.NOT_UTF8 == refused(Raw(value)).reason
 
 
 def test_key_that_is_no_utf8() -> None:
@@ -272,10 +272,10 @@ def test_key_mismatch() -> None:
     """A key that is not the user_id: two user_ids in one object, quotes round the key, another form (D07, K05)."""
     twice = b'{"user_id":"a","user_id":"b","type":"click","item_id":"i1","timestamp":1759999999000}'
 
-    assert refused(Raw(twice, b"a")).reason == Reason.KEY_MISMATCH
-    assert refused(raw(EVENT, key=b'"u1"')).reason == Reason.KEY_MISMATCH
-    assert refused(raw(EVENT, key=b"U1")).reason == Reason.KEY_MISMATCH
-    assert refused(raw(EVENT | {"user_id": "é"}, key="e\u0301".encode())).reason == Reason.KEY_MISMATCH
+    assert Reason.KEY_MISMATCH == refused(Raw(twice, b"a")).reason
+    assert Reason.KEY_MISMATCH == refused(raw(EVENT, key=b'"u1"')).reason
+    assert Reason.KEY_MISMATCH == refused(raw(EVENT, key=b"U1")).reason
+    assert Reason.KEY_MISMATCH == refused(raw(EVENT | {"user_id": "é"}, key="e\u0301".encode())).reason
 
 
 @pytest.mark.parametrize("key", [None, b""])
@@ -283,14 +283,14 @@ def test_missing_key(key: bytes | None) -> None:
     """A record without key, or with an empty one, is refused before anything else is looked at (K01)."""
     empty_user = json.dumps(EVENT | {"user_id": ""}).encode()
 
-    assert refused(Raw(empty_user, key)).reason == Reason.MISSING_KEY
-    assert refused(Raw(json.dumps(EVENT).encode(), key)).reason == Reason.MISSING_KEY
+    assert Reason.MISSING_KEY == refused(Raw(empty_user, key)).reason
+    assert Reason.MISSING_KEY == refused(Raw(json.dumps(EVENT).encode(), key)).reason
 
 
 @pytest.mark.parametrize("value", [b"[" * 1_000_000, b" " * RECORD_MAX_BYTES + b"{}"])
 def test_too_large(value: bytes) -> None:
     """The size is looked at before the value is parsed (D08)."""
-    assert refused(Raw(value)).reason == Reason.TOO_LARGE
+    assert Reason.TOO_LARGE == refused(Raw(value)).reason
 
 
 def test_largest_record() -> None:
@@ -299,7 +299,7 @@ def test_largest_record() -> None:
     filled = value + b" " * (RECORD_MAX_BYTES - len(value) - len(b"u1"))
 
     accepted(Raw(filled))
-    assert refused(Raw(filled + b" ")).reason == Reason.TOO_LARGE
+    assert Reason.TOO_LARGE == refused(Raw(filled + b" ")).reason
 
 
 @pytest.mark.parametrize(
@@ -309,13 +309,13 @@ def test_largest_record() -> None:
 )
 def test_deep_nesting(value: bytes) -> None:
     """Nesting without end is refused and ends nothing (D08)."""
-    assert refused(Raw(value)).reason == Reason.NOT_JSON
+    assert Reason.NOT_JSON == refused(Raw(value)).reason
 
 
 @pytest.mark.parametrize("value", [None, b""])
 def test_no_value(value: bytes | None) -> None:
     """A key with null value on an event topic is counted and erases nobody (D09)."""
-    assert refused(Raw(value)).reason == Reason.EMPTY
+    assert Reason.EMPTY == refused(Raw(value)).reason
 
 
 @pytest.mark.parametrize(
@@ -346,14 +346,14 @@ def test_what_is_no_event(value: bytes, reason: Reason) -> None:
 @pytest.mark.parametrize("tail", [b"x", b"{}", b"\0", b"]"])
 def test_trailing_junk(tail: bytes) -> None:
     """A whole event with something behind it is refused (D19)."""
-    assert refused(Raw(json.dumps(EVENT).encode() + tail)).reason == Reason.NOT_JSON
+    assert Reason.NOT_JSON == refused(Raw(json.dumps(EVENT).encode() + tail)).reason
 
 
 def test_unknown_type() -> None:
     """A type outside the contract is refused and named, in one line, however it looks."""
     found = refused(event(type="view\n"))
 
-    assert found.reason == Reason.UNKNOWN_TYPE
+    assert Reason.UNKNOWN_TYPE == found.reason
     assert "$.type" in found.detail
     assert "'view\\n'" in found.detail
     assert "click, cart, favorite, purchase, review" in found.detail
@@ -365,7 +365,7 @@ def test_microseconds(time: int) -> None:
     """A time in microseconds is refused, and the detail says what it looks like (T01)."""
     found = refused(event(timestamp=time))
 
-    assert found.reason == Reason.TIMESTAMP_IN_FUTURE
+    assert Reason.TIMESTAMP_IN_FUTURE == found.reason
     assert "$.timestamp" in found.detail
     assert "looks like microseconds" in found.detail
 
@@ -375,7 +375,7 @@ def test_seconds(time: int) -> None:
     """A time in seconds is refused, never taken for 1970, and the detail says what it looks like (T02)."""
     found = refused(event(timestamp=time))
 
-    assert found.reason == Reason.TIMESTAMP_TOO_OLD
+    assert Reason.TIMESTAMP_TOO_OLD == found.reason
     assert "looks like seconds" in found.detail
 
 
@@ -414,7 +414,7 @@ def test_future_is_measured_at_the_record() -> None:
     value = json.dumps(EVENT).encode()
 
     accepted(Raw(value, timestamp=NOW_MS - 301_000))
-    assert refused(Raw(value, timestamp=NOW_MS - 301_001)).reason == Reason.TIMESTAMP_IN_FUTURE
+    assert Reason.TIMESTAMP_IN_FUTURE == refused(Raw(value, timestamp=NOW_MS - 301_001)).reason
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_text_times_out_of_range(text: str) -> None:
 def test_headers_do_not_matter(headers: Sequence[tuple[str, bytes | None]]) -> None:
     """No headers, null and undecodable header values change nothing; headers alone are no event (D12)."""
     accepted(Raw(json.dumps(EVENT).encode(), headers=headers))
-    assert refused(Raw(None, headers=headers)).reason == Reason.EMPTY
+    assert Reason.EMPTY == refused(Raw(None, headers=headers)).reason
 
 
 def test_text_is_cut() -> None:
@@ -470,10 +470,10 @@ def test_text_is_cut() -> None:
         ]
     )
 
-    assert decoded.texts_cut == 2
-    assert decoded.text_row.tolist() == [0, 1, -1, -1]
+    assert 2 == decoded.texts_cut
+    assert [0, 1, -1, -1] == decoded.text_row.tolist()
     assert decoded.tokens[0].tolist() == decoded.tokens[1].tolist()
-    assert (decoded.tokens[0] != 0).sum() == 64
+    assert 64 == (decoded.tokens[0] != 0).sum()
 
 
 def test_erase_record() -> None:
@@ -483,8 +483,8 @@ def test_erase_record() -> None:
 
     assert [True] == found.erase.tolist() == more.erase.tolist()
     assert [NOW_MS] == found.events["timestamp"].tolist() == more.events["timestamp"].tolist()
-    assert refused(raw({"type": "erase", "user_id": "u1"}, key=b"u2")).reason == Reason.KEY_MISMATCH
-    assert refused(Raw(b'{"type": "erase"}')).reason == Reason.MISSING_FIELD
+    assert Reason.KEY_MISMATCH == refused(raw({"type": "erase", "user_id": "u1"}, key=b"u2")).reason
+    assert Reason.MISSING_FIELD == refused(Raw(b'{"type": "erase"}')).reason
 
 
 def test_order_is_kept() -> None:
@@ -499,22 +499,22 @@ def test_order_is_kept() -> None:
 
     decoded = decode(records)
 
-    assert decoded.keys == [b"u1", b"u1", b"u1", b"u2"]
-    assert decoded.offset.tolist() == [0, 2, 5, 6]
-    assert decoded.erase.tolist() == [False, False, True, False]
-    assert decoded.text_row.tolist() == [-1, 0, -1, 1]
+    assert [b"u1", b"u1", b"u1", b"u2"] == decoded.keys
+    assert [0, 2, 5, 6] == decoded.offset.tolist()
+    assert [False, False, True, False] == decoded.erase.tolist()
+    assert [-1, 0, -1, 1] == decoded.text_row.tolist()
     assert [hash32("one"), hash32("two")] == decoded.tokens[:, 0].tolist()
-    assert [found.record.offset for found in decoded.refused] == [1]
+    assert [1] == [found.record.offset for found in decoded.refused]
 
 
 def test_nothing() -> None:
     """No records, or refused ones only, give empty columns of the right types."""
     for decoded in (decode([]), decode([Raw(b"hello")])):
-        assert decoded.keys == []
+        assert [] == decoded.keys
         assert 0 == len(decoded.offset) == len(decoded.events) == len(decoded.erase) == len(decoded.text_row)
-        assert decoded.tokens.shape == (0, 64)
+        assert (0, 64) == decoded.tokens.shape
 
 
 def test_amount_scale() -> None:
     """The contract's scale itself: 0 for none, steps of 9 %, and the ends; frozen with the table."""
-    assert [amount_code(amount) for amount in (None, 0, 1, math.ldexp(1, 40))] == [0, 1, 9, 255]
+    assert [0, 1, 9, 255] == [amount_code(amount) for amount in (None, 0, 1, math.ldexp(1, 40))]
