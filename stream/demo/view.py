@@ -42,8 +42,8 @@ class View:
         parts: list[RenderableType] = [
             self._head(now, inside),
             Text(),
-            _numbers(now),
-            _line(" " * 10 + _reasons(now), LABEL),
+            _numbers(now, inside),
+            _line(" " * 11 + _reasons(now), LABEL),
             Text(),
             _user(now),
             self._lists(now, inside, rows),
@@ -98,16 +98,19 @@ class View:
         return lines or [_line("no update yet", LABEL)]
 
 
-def _numbers(now: Snapshot) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=8, style=LABEL, no_wrap=True)
+def _numbers(now: Snapshot, width: int) -> RenderableType:
+    latency = "event → update " if width >= 66 else ""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=9, style=LABEL, no_wrap=True)
     grid.add_column(min_width=11, style="bold", justify="right", no_wrap=True)
-    grid.add_column(min_width=9, justify="right", no_wrap=True)
-    grid.add_column(width=20, style=LABEL, justify="right", no_wrap=True)
-    grid.add_column(min_width=9, style="bold", justify="right", no_wrap=True)
-    grid.add_row("events", f"{now.published:,}", f"{now.events_s:,.0f}/s", "event → update p50", _ms(now.p50_ms))
-    grid.add_row("updates", f"{now.updates:,}", f"{now.updates_s:,.0f}/s", "p99", _ms(now.p99_ms))
-    grid.add_row("refused", f"{sum(now.refused.values()):,}", "", "lag", f"{now.lag:,}   ")
+    grid.add_column(min_width=10, justify="right", no_wrap=True)
+    grid.add_column(min_width=len(latency) + 9, style=LABEL, justify="right", no_wrap=True)
+    grid.add_column(min_width=7, style="bold", justify="right", no_wrap=True)
+    grid.add_column(width=2, no_wrap=True)
+    p50, p99 = ("–" if value is None else f"{value:,}" for value in (now.p50_ms, now.p99_ms))
+    grid.add_row("events", f"{now.published:,}", f"{now.events_s:,.0f}/s", f"{latency}p50", p50, "ms")
+    grid.add_row("updates", f"{now.updates:,}", f"{now.updates_s:,.0f}/s", "p99", p99, "ms")
+    grid.add_row("refused", f"{sum(now.refused.values()):,}", "", "lag", f"{now.lag:,}", "")
     return grid
 
 
@@ -118,7 +121,7 @@ def _reasons(now: Snapshot) -> str:
 def _user(now: Snapshot) -> RenderableType:
     told = f"version {now.version:,}, {now.window} events in the window" if now.version else "no update yet"
     return Text.assemble(
-        (now.user, f"bold {ACCENT}"), (f"   one shopper, followed: {told}", LABEL), overflow="ellipsis"
+        (now.user, f"bold {ACCENT}"), (f"   one shopper, followed: {told}", LABEL), no_wrap=True, overflow="ellipsis"
     )
 
 
@@ -174,10 +177,6 @@ def _styled(text: Text, style: str) -> Text:
 
 def _line(text: str, style: str) -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
-
-
-def _ms(latency_ms: int | None) -> str:
-    return "–   " if latency_ms is None else f"{latency_ms:,} ms"
 
 
 def _age(age_s: int) -> str:

@@ -20,6 +20,7 @@ START_S = 60.0
 STOP_S = 20.0
 POLL_S = 0.05
 TAIL_LINES = 12
+CODES_MAX = 191  # above, the guard tells of a signal: 256 less its number
 
 
 class Worker:
@@ -83,7 +84,8 @@ class Worker:
         """Raises InterestError, with the end of its log, if the worker has ended by itself."""
         code = None if self._guard is None else self._guard.poll()
         if code is not None:
-            raise InterestError(f"the worker ended with code {code}; the end of its log:\n{self.tail()}")
+            how = f"signal {256 - code}" if code > CODES_MAX else f"code {code}"
+            raise InterestError(f"the worker ended with {how}; the end of its log:\n{self.tail()}")
 
     def tail(self) -> str:
         """The last lines of its log."""
