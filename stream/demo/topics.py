@@ -17,7 +17,7 @@ from kafka.errors import (
 )
 
 from stream import topics
-from stream.connect import admin
+from stream.connect import admin, require
 from stream.errors import InterestError
 from stream.settings import Settings
 
@@ -53,6 +53,7 @@ def made(settings: Settings, partitions: int, *, keep: bool, warn: Callable[[str
     Raises:
         TopicError, BrokerError: as `interest topics create`.
     """
+    require(settings.broker)  # without it there is nothing that could be left
     try:
         topics.create(settings, partitions)
         with admin(settings.broker) as client:
