@@ -112,11 +112,10 @@ class Feed:
 
 
 class Worker:
-    """One `interest worker`; leaving the context kills what still runs. Its lines go to a file beside its state."""
+    """One `interest worker`; leaving the context kills what still runs. Its lines go to a file near its state."""
 
     def __init__(self, names: Names, model: Path, data_dir: Path, **settings: object) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        self._log = data_dir.with_name(f"{data_dir.name}-{time.monotonic_ns()}.log")
+        self._log = next(parent for parent in data_dir.parents if parent.is_dir()) / f"{time.monotonic_ns()}.log"
         env = environment(names, model=model, data_dir=data_dir, **settings)
         with self._log.open("wb") as output:
             self.process = subprocess.Popen([command(), "worker"], env=env, stdout=output, stderr=output)
