@@ -26,9 +26,9 @@ def progress(now: Snapshot) -> str:
     of = "" if now.wanted is None else f" of {now.wanted:,}"
     latency = "" if now.p50_ms is None else f"; p50 {now.p50_ms:,} ms, p99 {now.p99_ms:,} ms"
     return (
-        f"{now.elapsed_s:.0f} s: {now.published:,} events{of}, {now.events_s:,.0f}/s; "
+        f"{now.elapsed_s:.0f} s: {now.published:,}{of} events, {now.events_s:,.0f}/s; "
         f"{now.updates:,} updates, {now.updates_s:,.0f}/s{latency}; lag {now.lag:,}; "
-        f"refused {_refused(now.refused)}; {now.user} leans to {_leaning(now)}"
+        f"refused {sum(now.refused.values()):,}; {now.user} leans to {_leaning(now, 2)}"
     )
 
 
@@ -44,11 +44,11 @@ def summary(now: Snapshot, measure: Measure, starts: Starts) -> list[str]:
         "         of these on purpose " + ", ".join(f"{measure.kinds[kind]:,} {kind}" for kind in FAULTS),
         f"windows  {verdicts[Verdict.ACCEPTED]:,} events counted once, {verdicts[Verdict.DUPLICATE]:,} known already, "
         f"{verdicts[Verdict.LATE]:,} too late",
-        f"updates  {now.updates:,} for {len(measure.answered):,} shoppers",
+        f"updates  {now.updates:,} for {len(measure.answered):,} shopper{'' if len(measure.answered) == 1 else 's'}",
         f"refused  {_refused(now.refused)}",
         "latency  " + ("none measured" if p50 is None else f"p50 {p50:,} ms, p99 {p99:,} ms from event to update"),
         f"start    {broker}worker {starts.worker_s:.1f} s{first}",
-        f"{now.user:<8} leans to {_leaning(now)}",
+        f"{now.user:<8} leans to {_leaning(now, NAMED)}",
     ]
     if now.lag:
         lines.append(f"lag      {now.lag:,} events had no answer yet")
@@ -62,6 +62,6 @@ def _refused(refused: Mapping[str, int]) -> str:
     return f"{sum(refused.values()):,}" + (f" ({named})" if named else "")
 
 
-def _leaning(now: Snapshot) -> str:
-    best = sorted(now.leaning, key=lambda pair: -pair[1])[:NAMED]
+def _leaning(now: Snapshot, count: int) -> str:
+    best = sorted(now.leaning, key=lambda pair: -pair[1])[:count]
     return ", ".join(f"{name} {cosine:.2f}" for name, cosine in best) or "nothing yet"

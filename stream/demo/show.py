@@ -16,7 +16,7 @@ from stream.demo.state import Board, Snapshot
 from stream.demo.view import View
 
 LINE_S: Final = 2.0
-LOG_LINES: Final = 12
+LOG_LINES: Final = 4
 
 Show = Callable[[], None]
 
@@ -39,7 +39,10 @@ def shown(console: Console, board: Board, title: str, hint: str) -> Iterator[Sho
             view = View(title, hint)
             # Drawn when told to, in the one loop that there is: a thread of its own would take turns with the events.
             with Live(console=console, screen=True, auto_refresh=False) as live:
-                yield lambda: live.update(view.frame(snapshot(board), *console.size), refresh=True)
+                try:
+                    yield lambda: live.update(view.frame(snapshot(board), *console.size), refresh=True)
+                finally:
+                    console.clear()  # tmux would keep the last frame if the terminal was resized meanwhile
         else:
             yield _lines(console, board)
 
@@ -63,7 +66,7 @@ def _lines(console: Console, board: Board) -> Show:
 
 @contextmanager
 def _log_held_back() -> Iterator[None]:
-    """What libraries log comes after the view, not into it: its last lines, on standard error."""
+    """What libraries log comes after the view, not into it: its last lines, each once, on standard error."""
     held = StringIO()
     handler = logging.StreamHandler(held)
     logging.getLogger().addHandler(handler)
@@ -71,5 +74,5 @@ def _log_held_back() -> Iterator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        for line in held.getvalue().splitlines()[-LOG_LINES:]:
+        for line in list(dict.fromkeys(held.getvalue().splitlines()))[-LOG_LINES:]:
             click.echo(line, err=True)

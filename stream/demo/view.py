@@ -10,7 +10,7 @@ from rich.text import Text
 from stream.demo.shop import FAULTS_TOLD
 from stream.demo.state import Shown, Snapshot
 
-LABEL: Final = "bright_black"
+LABEL: Final = "dim"
 ACCENT: Final = "cyan"
 TYPE_STYLES: Final = {"purchase": "bold green", "review": "yellow", "cart": "green", "favorite": "magenta"}
 NAME_WIDTH: Final = 13
@@ -68,7 +68,7 @@ class View:
 
     def _lists(self, now: Snapshot, width: int, rows: int) -> RenderableType:
         right = max(30, min(56, width * 2 // 5))
-        left = max(20, width - right - 3)
+        left = max(20, min(64, width - right - 3))
         both = Table.grid(padding=(0, 3, 0, 0))
         both.add_column(width=left, no_wrap=True)
         both.add_column(width=right, no_wrap=True)
@@ -104,7 +104,7 @@ def _numbers(now: Snapshot, width: int) -> RenderableType:
     grid.add_column(width=9, style=LABEL, no_wrap=True)
     grid.add_column(min_width=11, style="bold", justify="right", no_wrap=True)
     grid.add_column(min_width=10, justify="right", no_wrap=True)
-    grid.add_column(min_width=len(latency) + 9, style=LABEL, justify="right", no_wrap=True)
+    grid.add_column(min_width=len(latency) + 9 if latency else 4, style=LABEL, justify="right", no_wrap=True)
     grid.add_column(min_width=7, style="bold", justify="right", no_wrap=True)
     grid.add_column(width=2, no_wrap=True)
     p50, p99 = ("–" if value is None else f"{value:,}" for value in (now.p50_ms, now.p99_ms))
