@@ -67,7 +67,7 @@ class Plan:
 
     keys: list[UserKey]  # [users]
     applied: Applied
-    version_before: NDArray[np.int64]  # [users]
+    mark_before: NDArray[np.int64]  # [users, 2], of the windows before the batch
     encode: NDArray[np.int64]  # users whose vector is wanted
     results: dict[int, PartitionResult]
     counts: Counts
@@ -142,7 +142,7 @@ def prepare(
     return Plan(
         keys=[(p, key) for p in partitions for key in users[p]],
         applied=applied,
-        version_before=windows.version,
+        mark_before=windows.mark,
         encode=np.flatnonzero(((applied.accepted > 0) | applied.before) & (held > 0)),
         results=results,
         counts=counts,
@@ -156,7 +156,7 @@ def encode(plan: Plan, encoder: Encoder) -> Encoded:
         plan.encode,
         [plan.keys[user] for user in plan.encode.tolist()],
         plan.applied.appended[plan.encode],
-        plan.version_before[plan.encode],
+        plan.mark_before[plan.encode],
     )
 
 

@@ -1,7 +1,7 @@
 """Windows to vectors: one step more from a state kept in memory where that is exact, else the whole window again.
 
 A vector is the model run from zero state over the window. While a window only grows at its end, the states after its
-last event are enough to go on from; they are a cache: absent or of another version, the window is run again.
+last event are enough to go on from; they are a cache: absent or of another window, it is run again.
 """
 
 import time
@@ -30,7 +30,7 @@ class StateCache:
 
     def __init__(self, widths: dict[str, int], users: int) -> None:
         self._arrays = {name: np.zeros((users, width), np.float32) for name, width in widths.items()}
-        self._version = np.zeros(users, np.int64)
+        self._mark = np.zeros((users, 2), np.int64)  # of the window that the states belong to
         self._used = np.zeros(users, np.int64)  # number of the write that filled the place, 0: free
         self._owner: list[UserKey | None] = [None] * users
         self._place: dict[UserKey, int] = {}
@@ -40,10 +40,10 @@ class StateCache:
     def __len__(self) -> int:
         return len(self._place)
 
-    def find(self, keys: Sequence[UserKey], versions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Places of the users' states, int64 [users]; -1 where there is none of that version. Good until a write."""
+    def find(self, keys: Sequence[UserKey], marks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the users' states, int64 [users]; -1 where there is none of that window. Good until a write."""
         place = np.fromiter((self._place.get(key, -1) for key in keys), np.int64, len(keys))
-        place[(place >= 0) & (self._version[place] != versions)] = -1
+        place[(place >= 0) & (self._mark[place] != marks).any(axis=1)] = -1
         return place
 
     def read(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
@@ -53,9 +53,7 @@ class StateCache:
             array[places < 0] = 0
         return states
 
-    def write(
-        self, keys: Sequence[UserKey], versions: NDArray[np.int64], states: dict[str, NDArray[np.float32]]
-    ) -> None:
+    def write(self, keys: Sequence[UserKey], marks: NDArray[np.int64], states: dict[str, NDArray[np.float32]]) -> None:
         """Keep the users' states, in the place of what is there of them."""
         keys = keys[: len(self._owner)]
         self._writes += 1
@@ -70,7 +68,7 @@ class StateCache:
                 self._place[key] = place
                 self._owner[place] = key
             places[index] = place
-        self._version[places] = versions[: len(keys)]
+        self._mark[places] = marks[: len(keys)]
         self._used[places] = self._writes
         for name, array in self._arrays.items():
             array[places] = states[name][: len(keys)]
@@ -83,10 +81,6 @@ class StateCache:
                 self._owner[place] = None
                 self._used[place] = 0
                 self._free.append(place)
-
-    def forget_partitions(self, partitions: set[int]) -> None:
-        """Drop the states of all users of some partitions."""
-        self.forget([key for key in self._place if key[0] in partitions])
 
     def _make_room(self, wanted: int) -> None:
         """Let the least recently written go, but none of those that are being written."""
@@ -130,7 +124,7 @@ class Encoder:
         users: NDArray[np.int64],
         keys: Sequence[UserKey],
         appended: NDArray[np.int64],
-        version_before: NDArray[np.int64],
+        mark_before: NDArray[np.int64],
     ) -> Encoded:
         """Vectors of the `users`, in that order; their states are kept.
 
@@ -139,7 +133,7 @@ class Encoder:
             users: int64 [n], with at least one event each.
             keys: [n].
             appended: int64 [n], events that came at the end of an otherwise unchanged window; -1: it changed.
-            version_before: int64 [n], of the window that it grew from.
+            mark_before: int64 [n, 2], of the window that it grew from (Windows.mark).
         """
         began = time.perf_counter()
         end = windows.start[users + 1]
@@ -147,9 +141,10 @@ class Encoder:
         place = np.full(len(users), -1, np.int64)
         grows = np.flatnonzero((appended > 0) & (appended < whole)) if self.bundle.states else np.zeros(0, np.int64)
         if len(grows):
-            place[grows] = self.cache.find([keys[row] for row in grows.tolist()], version_before[grows])
+            place[grows] = self.cache.find([keys[row] for row in grows.tolist()], mark_before[grows])
         steps = np.where(place >= 0, appended, whole)
         before = self.cache.read(place)  # all at once: what follows writes to the cache
+        mark = windows.mark
         vectors = np.empty((len(users), self.bundle.dim), np.float32)
         order = np.argsort(steps, kind="stable")
         first = 0
@@ -159,7 +154,7 @@ class Encoder:
             rows = order[first : min(bound, first + ROWS_MAX)]
             states = {name: array[rows] for name, array in before.items()}
             vectors[rows], after = self._call(windows, users[rows], place[rows] >= 0, steps[rows], states)
-            self.cache.write([keys[row] for row in rows.tolist()], windows.version[users[rows]], after)
+            self.cache.write([keys[row] for row in rows.tolist()], mark[users[rows]], after)
             first += len(rows)
         total = int(steps.sum())
         if total:

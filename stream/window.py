@@ -54,6 +54,15 @@ class Windows:
         newest[some] = self.events["timestamp"][self.start[some + 1] - 1]
         return newest
 
+    @property
+    def mark(self) -> NDArray[np.int64]:
+        """What tells one window of a user from all others, int64 [users, 2]: version and sum of the positions.
+
+        Each accepted record raises a position, so the same mark means the same window, also after the user was erased
+        and is back at a former version, or was another worker's for a while.
+        """
+        return np.stack([self.version, self.position.sum(axis=1)], axis=1)
+
 
 def load(values: Sequence[bytes | None], sources: Sequence[int]) -> Windows:
     """Table values to columns; `sources` are the hashes of the sources that are read.

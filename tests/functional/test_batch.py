@@ -311,6 +311,24 @@ def test_kept_state_makes_room_for_itself(bundle: Bundle, model: Model) -> None:
     assert np.abs(np.array(found) - model.vectors(windows)).max() <= TOLERANCE
 
 
+def test_state_of_a_former_window(bundle: Bundle, model: Model) -> None:
+    """A user erased and grown to the same version by another worker is run again, not gone on from what was (P1)."""
+    here, elsewhere = Memory(bundle), Memory(bundle)
+    elsewhere.table = here.table
+    here.put(message({"user_id": "u0", "item_id": "i1"}, {"user_id": "u0", "item_id": "i2"}))
+    elsewhere.put(message({"user_id": "u0", "type": "erase"}, offset=2))
+    later = {"user_id": "u0", "timestamp": TIME_ZERO_MS + 1000}
+    elsewhere.put(message({**later, "item_id": "i7"}, {**later, "item_id": "i8"}, offset=3))
+
+    result = here.put(message({**later, "item_id": "i9"}, offset=5))[0]
+
+    window = read_value(result.values[0][1]).events
+    (update,) = bodies(result)
+    assert update is not None
+    assert [hash64(item) for item in ("i7", "i8", "i9")] == [event.item for event in window]
+    assert np.abs(np.array(update["vector"]) - model.vectors([window])[0]).max() <= TOLERANCE
+
+
 def test_one_event_one_update(bundle: Bundle) -> None:
     """One event gives one value and one update with the contract's fields; its vector has unit length (W08)."""
     result = Memory(bundle).events({})
