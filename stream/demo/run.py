@@ -69,7 +69,7 @@ def run(settings: Settings, options: Options) -> int:
         InterestError: what could not be started, or went away; with the end of its log.
     """
     began_s = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     with Signals() as signals, ExitStack() as stack:
         try:
             started = _start(settings, options, console, stack)
