@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 
 from tests.integration.conftest import Names
 
@@ -193,7 +194,11 @@ class Topics:
 
     def committed(self) -> dict[int, int]:
         """The offset of each partition of the events up to which the workers have committed."""
-        found = self._admin.list_group_offsets(self._names.app_id)[self._names.app_id]
+        try:
+            found = self._admin.list_group_offsets(self._names.app_id)[self._names.app_id]
+        except (CoordinatorNotAvailableError, NotCoordinatorError):
+            # The broker makes the topic for offsets when the first group comes.
+            found = {}
         offsets = {tp.partition: at.offset for tp, at in found.items() if tp.topic == self._names.event_topic}
         return {partition: max(0, offsets.get(partition, 0)) for partition in range(self._partitions)}
 

@@ -150,6 +150,18 @@ def test_any_batches_with_erased_and_idle_users(data: st.DataObject, rules: Rule
     compare(rules, data.draw(split(log)))
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), rules=rules(), other=rules(), log=logs(erases=False))
+def test_changed_bounds(data: st.DataObject, rules: Rules, other: Rules, log: Log) -> None:
+    """A restart under other bounds: windows that go beyond the new ones are cut as the rules say (P7)."""
+    table, reference = Table(rules), Reference(rules)
+    for batch in data.draw(split(log)):
+        table.put(batch)
+        replay(reference, batch)
+        assert shown(reference) == table.shown()
+        table.rules = reference.rules = other
+
+
 def compare(rules: Rules, batches: Sequence[Log]) -> None:
     """The worker's table and the reference after each batch, and what became of the records."""
     table, reference = Table(rules), Reference(rules)
