@@ -142,7 +142,7 @@ class BatchAgent:
             others += await producer.send_batches(settings.update_topic, partition, updates, now_ms)
             if result.letters:
                 at = partition % await self._count_letter_partitions()
-                others += await producer.send_batches(settings.deadletter_topic, at, result.letters, now_ms)
+                others += await producer.send_batches(settings.deadletter_topic, at, result.letters, now_ms, gzip=True)
         await asyncio.gather(*(future for future, _ in others), *(f for sent in changelog.values() for f, _ in sent))
         return {p: [(future.result(), count) for future, count in sent] for p, sent in changelog.items()}
 

@@ -67,7 +67,7 @@ class Plan:
 
     keys: list[UserKey]  # [users]
     applied: Applied
-    mark_before: NDArray[np.int64]  # [users, 2], of the windows before the batch
+    mark_before: NDArray[np.int64]  # of the windows before the batch (Windows.mark)
     encode: NDArray[np.int64]  # users whose vector is wanted
     results: dict[int, PartitionResult]
     counts: Counts

@@ -30,7 +30,7 @@ class StateCache:
 
     def __init__(self, widths: dict[str, int], users: int) -> None:
         self._arrays = {name: np.zeros((users, width), np.float32) for name, width in widths.items()}
-        self._mark = np.zeros((users, 2), np.int64)  # of the window that the states belong to
+        self._mark = np.zeros((users, 0), np.int64)  # [users, marks], of the window that the states belong to
         self._used = np.zeros(users, np.int64)  # number of the write that filled the place, 0: free
         self._owner: list[UserKey | None] = [None] * users
         self._place: dict[UserKey, int] = {}
@@ -43,7 +43,8 @@ class StateCache:
     def find(self, keys: Sequence[UserKey], marks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places of the users' states, int64 [users]; -1 where there is none of that window. Good until a write."""
         place = np.fromiter((self._place.get(key, -1) for key in keys), np.int64, len(keys))
-        place[(place >= 0) & (self._mark[place] != marks).any(axis=1)] = -1
+        if self._place:
+            place[(place >= 0) & (self._mark[place] != marks).any(axis=1)] = -1
         return place
 
     def read(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
@@ -68,6 +69,8 @@ class StateCache:
                 self._place[key] = place
                 self._owner[place] = key
             places[index] = place
+        if not self._mark.shape[1]:
+            self._mark = np.zeros((len(self._owner), marks.shape[1]), np.int64)
         self._mark[places] = marks[: len(keys)]
         self._used[places] = self._writes
         for name, array in self._arrays.items():
@@ -133,7 +136,7 @@ class Encoder:
             users: int64 [n], with at least one event each.
             keys: [n].
             appended: int64 [n], events that came at the end of an otherwise unchanged window; -1: it changed.
-            mark_before: int64 [n, 2], of the window that it grew from (Windows.mark).
+            mark_before: int64 [n, marks], of the window that it grew from (Windows.mark).
         """
         began = time.perf_counter()
         end = windows.start[users + 1]

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers import aiokafka as driver
 
 from stream.consumer import Consumer
@@ -32,20 +34,29 @@ class Producer(driver.Producer):
 
         sender._send_produce_req = guarded
 
-    async def send_batches(self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int) -> list[Sent]:
+    async def send_batches(
+        self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int, *, gzip: bool = False
+    ) -> list[Sent]:
         """Hand over records of one partition; they are sent in this order.
+
+        With `gzip` they are compressed: what only came through a topic's size limit so gets through another's.
 
         Returns:
             for each record batch the future of its acknowledgement and its number of records.
         """
         producer = self._ensure_producer()
+
+        def create_batch() -> BatchBuilder:
+            codec = DefaultRecordBatch.CODEC_GZIP if gzip else DefaultRecordBatch.CODEC_NONE
+            return BatchBuilder(self.max_batch_size, codec)
+
         sent: list[Sent] = []
-        batch, count = producer.create_batch(), 0
+        batch, count = create_batch(), 0
         for key, value, headers in entries:
             # A batch that is full takes no more; an empty one takes any record, and the broker is the judge.
             if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
                 sent.append((await producer.send_batch(batch, topic, partition=partition), count))
-                batch, count = producer.create_batch(), 0
+                batch, count = create_batch(), 0
                 if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
                     raise ValueError(f"a record of {len(value or b'')} bytes for {topic} does not fit a batch")
             count += 1

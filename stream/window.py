@@ -56,12 +56,12 @@ class Windows:
 
     @property
     def mark(self) -> NDArray[np.int64]:
-        """What tells one window of a user from all others, int64 [users, 2]: version and sum of the positions.
+        """What tells one window of a user from all others, int64 [users, 1 + sources]: version and positions.
 
         Each accepted record raises a position, so the same mark means the same window, also after the user was erased
         and is back at a former version, or was another worker's for a while.
         """
-        return np.stack([self.version, self.position.sum(axis=1)], axis=1)
+        return np.concatenate([self.version[:, None], self.position], axis=1)
 
 
 def load(values: Sequence[bytes | None], sources: Sequence[int]) -> Windows:

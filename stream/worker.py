@@ -15,6 +15,7 @@ from stream import topics
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
+from stream.datafolder import claim
 from stream.encode import Encoder
 from stream.errors import UsageError
 from stream.producer import Producer
@@ -62,6 +63,7 @@ def run(settings: Settings) -> None:
         BundleError: the model is missing, broken, or does not reproduce its golden vectors.
         BrokerError: no broker answers.
         TopicError: topics are missing or their partition counts differ.
+        InterestError: the data folder cannot be written, or is another worker's.
     """
     set_up_logging(settings.log_level)
     if settings.model is None:
@@ -73,13 +75,14 @@ def run(settings: Settings) -> None:
     there = topics.check(settings)
     sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
 
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
     encoder = Encoder(bundle, session, settings.state_cache_users)
-    app = build(settings, sources, there[settings.changelog_topic].partitions, encoder)
-    process = Process(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
-    process.spinner = None  # would write to the terminal
-    process.execute_from_commandline()
+    with claim(settings.data_dir):
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        app = build(settings, sources, there[settings.changelog_topic].partitions, encoder)
+        process = Process(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+        process.spinner = None  # would write to the terminal
+        process.execute_from_commandline()
 
 
 def build(settings: Settings, sources: dict[str, int], partitions: int, encoder: Encoder) -> App:
