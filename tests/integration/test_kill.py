@@ -84,6 +84,29 @@ def test_one_of_two_is_killed(names: Names, taobao: Taobao, tmp_path: Path) -> N
     assert_exact(names, taobao, replay)
 
 
+def test_one_of_two_hangs(names: Names, taobao: Taobao, tmp_path: Path) -> None:
+    """A worker that hangs beyond its session and wakes when another has its partitions spoils nothing (P2, P3)."""
+    replay, model = taobao.replay("late"), taobao.model.bundle.folder
+    create_topics(names)
+
+    with (
+        Topics(names) as topics,
+        Worker(names, model, tmp_path / "one", **SETTINGS) as one,
+        Worker(names, model, tmp_path / "two", **SETTINGS) as two,
+    ):
+        wait_for(lambda: len(one.partitions()) == len(two.partitions()) == 2, 60, [one, two])
+        with Feed(names, replay.file) as feed:
+            wait_for(partial(topics.has_done, 10_000), 60, [one, two])
+            two.process.send_signal(signal.SIGSTOP)
+            wait_for(lambda: len(one.partitions()) == 4, 60, [one])
+            two.process.send_signal(signal.SIGCONT)
+            feed.finish()
+        topics.wait_done(one)
+        assert one.stop() == 0
+
+    assert_exact(names, taobao, replay)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_midway(number: signal.Signals, names: Names, taobao: Taobao, tmp_path: Path) -> None:
     """A signal ends a worker with code 0 in the middle of its work, all it did committed; the next goes on (P2, P3)."""
