@@ -1,18 +1,23 @@
 """Ctrl-C, SIGTERM and SIGHUP while several things run that must be taken down in order."""
 
+import math
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_S: Final = 5.0
 
 
 class Signals:
-    """Within a `with` block, each signal raises KeyboardInterrupt; or is told to `listener`, or ignored, once so said.
+    """Within a `with` block, a signal raises KeyboardInterrupt; or is told to `listener`, or ignored, once so said.
+
+    Another that follows within AGAIN_S does not raise: what was just starting is being taken down.
 
     Attributes:
-        number: the last signal that came, 0 if none did.
+        number: the first signal that came, 0 if none did.
         listener: called instead of raising, in the main thread.
     """
 
@@ -20,6 +25,7 @@ class Signals:
         self.number = 0
         self.listener: Callable[[], object] | None = None
         self._ignored = False
+        self._raised_s = -math.inf
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,7 +45,9 @@ class Signals:
     def _arrive(self, number: int, _frame: FrameType | None) -> None:
         if self._ignored:
             return
-        self.number = number
-        if self.listener is None:
+        self.number = self.number or number
+        if self.listener is not None:
+            self.listener()
+        elif time.monotonic() - self._raised_s > AGAIN_S:
+            self._raised_s = time.monotonic()
             raise KeyboardInterrupt
-        self.listener()

@@ -11,13 +11,24 @@ from stream.demo.signals import NUMBERS, Signals
 def test_raises() -> None:
     """Each signal raises KeyboardInterrupt and is noted; afterwards the handlers are those from before."""
     before = [signal.getsignal(number) for number in NUMBERS]
-    with Signals() as signals:
-        assert signals.number == 0
-        for number in NUMBERS:
+    for number in NUMBERS:
+        with Signals() as signals:
+            assert signals.number == 0
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
             assert signals.number == number
     assert before == [signal.getsignal(number) for number in NUMBERS]
+
+
+def test_impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one does not disturb what the first began; a later one gets through, should the first be lost."""
+    with Signals():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr("stream.demo.signals.AGAIN_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_listener() -> None:
