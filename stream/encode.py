@@ -7,15 +7,18 @@ last event are enough to go on from; they are a cache: absent or of another wind
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.graph import run
 from stream.contract import EVENT_DTYPE
 from stream.window import Windows
+
+if TYPE_CHECKING:
+    import onnxruntime  # `models` switches its telemetry off, and must come first
 
 # Rows of one call: more gain nothing on a CPU (measured flat from 256 to 1,024, LSTM of 128), and memory grows.
 ROWS_MAX = 512
@@ -110,7 +113,7 @@ class Encoded:
 class Encoder:
     """A bundle's model with the states it keeps. Not to be called from two threads at once."""
 
-    def __init__(self, bundle: Bundle, session: onnxruntime.InferenceSession, cache_users: int) -> None:
+    def __init__(self, bundle: Bundle, session: "onnxruntime.InferenceSession", cache_users: int) -> None:
         self.bundle = bundle
         self._session = session
         self._signature = bundle.signature

@@ -3,6 +3,8 @@
 import os
 import warnings
 
+import models  # noqa: F401  # switches ONNX Runtime's telemetry off, before a test imports that
+
 # kafka-python reads its protocol with a function that Python 3.11 and 3.12 call deprecated, once, when imported.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -1,5 +1,6 @@
 """A worker never imports the training stack: every module of `stream`, and the command, with torch blocked."""
 
+import os
 import subprocess
 import sys
 
@@ -65,5 +66,30 @@ def test_help_imports_no_training(arguments: list[str]) -> None:
 def test_what_a_worker_needs_of_models_imports_no_training() -> None:
     """The two modules of `models` that `stream` may import."""
     done = python("import models.bundle, models.features")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_telemetry_is_off_before_onnx_runtime_comes() -> None:
+    """Whatever of ours is imported first, ONNX Runtime finds its telemetry switched off."""
+    watch = """
+import importlib, pkgutil, subprocess, sys
+check = '''
+import os, sys, importlib, importlib.abc
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            assert os.environ.get("ORT_DISABLE_TELEMETRY") == "1", "telemetry is on"
+        return None
+sys.meta_path.insert(0, Watch())
+importlib.import_module(sys.argv[1])
+'''
+for module in ("stream.worker", "stream.encode", "stream.look", "models.graph", "stream.demo.run"):
+    subprocess.run([sys.executable, "-c", check, module], check=True)
+"""
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", watch], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
 
     assert done.returncode == 0, done.stderr
