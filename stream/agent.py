@@ -28,6 +28,7 @@ from stream.rules import Rules
 from stream.settings import Settings
 from stream.table import SequenceTable
 from stream.update import UpdateFormat
+from stream.window import Windows
 
 log = logging.getLogger("interest")
 
@@ -87,6 +88,7 @@ class BatchAgent:
         )
         self._form = UpdateFormat(settings.update_format, settings.update_categories)
         self._letter_partitions = 0
+        self._former_told = False
         self.totals = Totals()
 
     async def run(self) -> None:
@@ -112,6 +114,7 @@ class BatchAgent:
         times = {p: time_ms for p in partitions if (time_ms := self._table.store.partition_time(p)) is not None}
         messages = [Message(f.tp.topic, f.tp.partition, f.records) for f in fetched]
         plan = batch.prepare(messages, self._sources, self._table.read, times, self._rules)
+        self._tell_former_sources(plan.applied.windows)
         steps = self._encoder.steps_of(plan.applied.windows, plan.encode)
         if steps * self._encoder.seconds_a_step > INLINE_MAX_S:
             encoded = await asyncio.to_thread(batch.encode, plan, self._encoder)
@@ -151,6 +154,14 @@ class BatchAgent:
             producer = self._producer()._ensure_producer()
             self._letter_partitions = len(await producer.partitions_for(self._settings.deadletter_topic))
         return self._letter_partitions
+
+    def _tell_former_sources(self, windows: Windows) -> None:
+        if windows.others and not self._former_told:
+            self._former_told = True
+            log.warning(
+                "users have events of a topic that is not read now: one of INTEREST_EVENT_TOPICS was made anew, so its "
+                "offsets start anew, or one was left out"
+            )
 
     def _tell_unfit(self, counts: Counts) -> None:
         if counts.not_finite:

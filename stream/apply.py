@@ -15,7 +15,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The records of a batch, of all its partitions; those of a partition in the order they came."""
+    """The records of a batch, of all its partitions; those of a partition in the order they came.
+
+    The offsets of one source ascend within a partition, as Kafka gives them.
+    """
 
     user: Ints  # [n], index in the windows
     source: Ints  # [n], column of `Windows.position`

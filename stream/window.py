@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream.contract import EVENT_DTYPE, EVENT_TYPES
 from stream.decode import token_rows
+from stream.errors import TableValueError
 from stream.value import (
     EVENT_BYTES,
     FORMAT,
@@ -22,6 +23,7 @@ from stream.value import (
 )
 
 NO_POSITION = -1
+SOURCES_MAX = 255
 NO_TIME = np.iinfo(np.int64).min // 2  # before any time, and far enough from the end to subtract from
 
 _EMPTY_HEAD = np.array([(FORMAT, 0, 0, 0, 0)], HEAD_DTYPE).tobytes()
@@ -136,14 +138,21 @@ def _positions(
 
 
 def dump(windows: Windows, users: NDArray[np.int64]) -> list[bytes]:
-    """The table values of some users, in the order of `users`; the inverse of :func:`load`."""
+    """The table values of some users, in the order of `users`; the inverse of :func:`load`.
+
+    Raises:
+        TableValueError: a user's events came from more topics than a value can note.
+    """
     heads = np.zeros(len(users), HEAD_DTYPE)
     heads["format"] = FORMAT
     heads["version"] = windows.version[users]
     heads["floor"] = windows.floor[users]
     noted = windows.position[users] != NO_POSITION
     extra = np.array([len(windows.others.get(u, ())) for u in users.tolist()], np.int64) if windows.others else 0
-    heads["sources"] = noted.sum(axis=1) + extra
+    sources = noted.sum(axis=1) + extra
+    if len(users) and sources.max() > SOURCES_MAX:
+        raise TableValueError(f"{sources.max()} event topics noted for one user, a table value holds {SOURCES_MAX}")
+    heads["sources"] = sources
     begin, end = windows.start[users], windows.start[users + 1]
     heads["events"] = end - begin
 

@@ -204,12 +204,13 @@ def test_erased_user(names: Names, model: Model, tmp_path: Path) -> None:
 
 
 def test_topic_made_anew(names: Names, model: Model, tmp_path: Path) -> None:
-    """An event topic that is deleted and made anew is another source: its offsets start anew, and its events count."""
+    """An event topic that is deleted and made anew is another source: its events count, with a warning."""
     create_topics(names, partitions=1)
     for start in (0, 3):
         send(names, [event("u1", start + number) for number in range(3)])
         with Worker(names, model.bundle.folder, tmp_path / "state") as worker, Topics(names) as topics:
             wait_for(partial(topics.has_done, 3), 60, [worker])
+            assert ("was made anew" in worker.said) == (start == 3)
             assert worker.stop() == 0
         if start == 0:
             with admin(names.broker) as client:
