@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from tests.integration.conftest import Names
 
@@ -196,7 +196,7 @@ class Topics:
         """The offset of each partition of the events up to which the workers have committed."""
         try:
             found = self._admin.list_group_offsets(self._names.app_id)[self._names.app_id]
-        except (CoordinatorNotAvailableError, NotCoordinatorError):
+        except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError):
             # The broker makes the topic for offsets when the first group comes.
             found = {}
         offsets = {tp.partition: at.offset for tp, at in found.items() if tp.topic == self._names.event_topic}
