@@ -12,28 +12,23 @@ Changelog records still go Faust's way, also as whole fetches, so that assignmen
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import aiokafka
 from aiokafka import ConsumerRecord
 from aiokafka.errors import ConsumerStoppedError
-from faust.transport.consumer import ConsumerThread
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import get_logger
-from mode.utils.futures import maybe_async
+
+from stream.inline import InlineConsumerThread, InlineWorker
+from stream.lease import Lease
 
 log = get_logger(__name__)
 
-# The broker answers a fetch when there is a byte, or after this; Faust's own 1.5 s would delay what follows a seek.
-FETCH_MAX_WAIT_MS = 100
 POLL_S = 0.2
-# The share of the session for which a good heartbeat proves that the partitions are still ours.
-LEASE_SHARE = 0.8
 EXIT_ZOMBIE = 72
 
 
@@ -50,75 +45,6 @@ class Fetched:
     start: int
     end: int
     generation: int  # of the group when it was fetched
-
-
-class Lease:
-    """How long the partitions are ours for certain: until the broker could have given them to others."""
-
-    def __init__(self, session_timeout_s: float) -> None:
-        self._duration_s = LEASE_SHARE * session_timeout_s
-        self._from = 0.0
-
-    def renew(self, at: float | None = None) -> None:
-        """Start anew from `at`, by time.monotonic (now by default): when a heartbeat that was answered was sent."""
-        self._from = max(self._from, time.monotonic() if at is None else at)
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left; 0 or less: over."""
-        return self._from + self._duration_s - time.monotonic()
-
-
-class _InlineWorker:
-    """Stands in for mode's thread: the service runs as a task of the worker's loop."""
-
-    def __init__(self, service: ConsumerThread) -> None:
-        self._service = service
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self._service.parent_loop.create_task(self._service._serve())
-
-    def stop(self) -> None:
-        """The service has stopped by itself when this is called."""
-
-
-class InlineConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread without a thread: the hop cost more time than all else at low rates."""
-
-    consumer: "Consumer"
-
-    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await maybe_async(fun(*args, **kwargs))
-
-    async def _gather_remaining_tasks(self) -> None:
-        """Faust's would cancel every task of the loop, which is the worker's here."""
-
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        consumer._isolation_level = "read_committed"  # Faust asks for it in transactions only
-        return consumer
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator
-        heartbeat = coordinator._do_heartbeat
-
-        async def renewing_heartbeat() -> bool:
-            sent = time.monotonic()
-            answered: bool = await heartbeat()
-            if answered:
-                self.consumer.lease.renew(sent)
-            return answered
-
-        coordinator._do_heartbeat = renewing_heartbeat
-
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await self.consumer.on_partitions_revoked(revoked)
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        await self.consumer.on_partitions_assigned(assigned, generation_id)
 
 
 class Consumer(driver.Consumer):
@@ -141,7 +67,7 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> InlineConsumerThread:
         return InlineConsumerThread(
-            self, loop=self.loop, thread_loop=self.loop, Worker=_InlineWorker, beacon=self.beacon
+            self, loop=self.loop, thread_loop=self.loop, Worker=InlineWorker, beacon=self.beacon
         )
 
     # -- for the agent

@@ -1,0 +1,70 @@
+"""Faust's consumer thread as a task of the worker's own loop."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from faust.transport.consumer import ConsumerThread
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.futures import maybe_async
+
+if TYPE_CHECKING:
+    from stream.consumer import Consumer
+
+# The broker answers a fetch when there is a byte, or after this; Faust's own 1.5 s would delay what follows a seek.
+FETCH_MAX_WAIT_MS = 100
+
+
+class InlineWorker:
+    """Stands in for mode's thread: the service runs as a task of the worker's loop."""
+
+    def __init__(self, service: ConsumerThread) -> None:
+        self._service = service
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self._service.parent_loop.create_task(self._service._serve())
+
+    def stop(self) -> None:
+        """The service has stopped by itself when this is called."""
+
+
+class InlineConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread without a thread: the hop cost more time than all else at low rates."""
+
+    consumer: "Consumer"
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Faust's would cancel every task of the loop, which is the worker's here."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"  # Faust asks for it in transactions only
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def renewing_heartbeat() -> bool:
+            sent = time.monotonic()
+            answered: bool = await heartbeat()
+            if answered:
+                self.consumer.lease.renew(sent)
+            return answered
+
+        coordinator._do_heartbeat = renewing_heartbeat
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.consumer.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
