@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.features import Features
 from stream import contract
+from stream.decode import token_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +35,7 @@ class Windows:
                 if found is not None:
                     text_row[row, step] = len(texts)
                     texts.append(found)
-        tokens = np.zeros((len(texts), contract.TEXT_MAX_TOKENS), np.uint32)
-        for row, found in enumerate(texts):
-            tokens[row, : len(found)] = found
-        return cls(packed, text_row, tokens, length)
+        return cls(packed, text_row, token_rows(texts), length)
 
     def __len__(self) -> int:
         return len(self.length)

@@ -24,7 +24,6 @@ from stream.batch import Counts, Message, PartitionResult
 from stream.consumer import Consumer, Fetched, NotOwnerError
 from stream.encode import Encoded, Encoder
 from stream.producer import Entry, Producer, Sent
-from stream.rules import Rules
 from stream.settings import Settings
 from stream.table import SequenceTable
 from stream.update import UpdateFormat
@@ -80,12 +79,7 @@ class BatchAgent:
         self._table = table
         self._consumer = consumer
         self._producer = producer
-        self._rules = Rules(
-            max_events=settings.window_max_events,
-            keep_events=settings.window_keep_events,
-            max_age_ms=settings.window_max_age_ms,
-            idle_ttl_ms=settings.idle_ttl_ms,
-        )
+        self._rules = settings.rules
         self._form = UpdateFormat(settings.update_format, settings.update_categories)
         self._letter_partitions = 0
         self._former_told = False

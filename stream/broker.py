@@ -1,12 +1,9 @@
 """The development broker: Apache Kafka itself, one KRaft node on 127.0.0.1, started and stopped with its owner."""
 
 import base64
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -15,13 +12,13 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
 
+from stream import guarded
 from stream.connect import admin, answers
 from stream.errors import BrokerError
 from stream.jars import fetch_jars, find_java
 
 HOST = "127.0.0.1"
 START_S = 60.0
-STOP_S = 20.0
 ATTEMPTS = 3  # a free port can be taken by another between our look and Kafka's bind
 
 # For one developer on one machine: one replica, few internal partitions, nothing removed by age, no wait for a
@@ -118,13 +115,7 @@ class Broker:
     def stop(self) -> None:
         """End the broker and remove its folder if that is temporary. Nothing happens if it does not run."""
         if self._guard is not None:
-            if self._guard.poll() is None:
-                self._guard.terminate()
-                try:
-                    self._guard.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    os.killpg(self._guard.pid, signal.SIGKILL)
-                    self._guard.wait()
+            guarded.stop(self._guard)
             self._guard = None
         if self._folder is not None and self._told_data is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -134,7 +125,9 @@ class Broker:
         """Raises BrokerError, with the end of its log, if the broker has ended by itself."""
         code = None if self._guard is None else self._guard.poll()
         if code is not None:
-            raise BrokerError(f"the broker ended with code {code}; the end of its log:\n{self._log_tail(12)}")
+            raise BrokerError(
+                f"the broker ended with {guarded.how_ended(code)}; the end of its log:\n{self._log_tail(12)}"
+            )
 
     def _launch(self, java: str, jars: Path) -> None:
         self._folder = folder = self._make_folder()
@@ -148,18 +141,7 @@ class Broker:
         self._format(base)
         command = [base[0], "-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", *base[1:]]
         command += ["kafka.Kafka", "server.properties"]
-        guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(os.getpid())]
-        guard.append("" if self._told_data else str(folder))
-        with (folder / "broker.log").open("wb") as log:
-            # A session of its own: Ctrl-C in a terminal reaches the owner only, who stops the broker last.
-            self._guard = subprocess.Popen(
-                guard + command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._guard = guarded.start(command, folder, folder / "broker.log", temporary=self._told_data is None)
 
     def _make_folder(self) -> Path:
         if self._told_data is None:

@@ -120,9 +120,7 @@ class Consumer(driver.Consumer):
     async def drain(self) -> None:
         """Take no further batch, finish the one in hand, commit."""
         self.closing = True
-        async with self.in_hand:
-            pass
-        await self.commit()
+        await self.wait_empty()
 
     # -- fetching
 

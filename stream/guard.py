@@ -20,7 +20,7 @@ def main(parent: int, folder: str, command: list[str]) -> int:
     """Run `command` until it ends, a signal asks for the end, or process `parent` is our parent no longer.
 
     `folder`, unless empty, is removed only if the parent has gone: as long as it lives it may want to read there.
-    Returns the command's exit code.
+    Returns the command's exit code, or 128 and the number of the signal that ended it.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -34,7 +34,7 @@ def main(parent: int, folder: str, command: list[str]) -> int:
         code = _stop(child)
         if folder and os.getppid() != parent:
             shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return code if code >= 0 else 128 - code
 
 
 def _leave(_number: int, _frame: object) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.errors import UsageError
+from stream.rules import Rules
 
 PREFIX = "INTEREST_"
 TABLE = "users"
@@ -102,14 +103,14 @@ class Settings(BaseSettings):
         return f"{self.app_id}-{TABLE}-changelog"
 
     @property
-    def window_max_age_ms(self) -> int:
-        """`window_max_age_days` in milliseconds."""
-        return round(self.window_max_age_days * DAY_MS)
-
-    @property
-    def idle_ttl_ms(self) -> int:
-        """`idle_ttl_days` in milliseconds."""
-        return round(self.idle_ttl_days * DAY_MS)
+    def rules(self) -> Rules:
+        """The bounds of a window."""
+        return Rules(
+            max_events=self.window_max_events,
+            keep_events=self.window_keep_events,
+            max_age_ms=round(self.window_max_age_days * DAY_MS),
+            idle_ttl_ms=round(self.idle_ttl_days * DAY_MS),
+        )
 
 
 def load(options: Mapping[str, Any] | None = None) -> Settings:

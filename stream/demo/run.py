@@ -23,7 +23,6 @@ from stream.demo.signals import Signals
 from stream.demo.state import Board, Followed
 from stream.demo.worker import Worker
 from stream.errors import InterestError
-from stream.rules import Rules
 from stream.settings import Settings
 
 FRAME_S: Final = 0.2
@@ -124,13 +123,7 @@ def _play(started: _Started, options: Options, console: Console, signals: Signal
         InterestError: broker or worker ended, or no answer came for 30 s.
     """
     settings = started.settings
-    rules = Rules(
-        max_events=settings.window_max_events,
-        keep_events=settings.window_keep_events,
-        max_age_ms=settings.window_max_age_ms,
-        idle_ttl_ms=settings.idle_ttl_ms,
-    )
-    board = Board(Measure(rules), started.followed, options.events, began_s, time.monotonic())
+    board = Board(Measure(settings.rules), started.followed, options.events, began_s, time.monotonic())
     traffic = Traffic(
         started.followed.shop, users=options.users, seed=options.seed, start_ms=now_ms(), rate=options.rate
     )

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,16 +10,14 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
 
-import stream.guard
+from stream import guarded
 from stream.errors import InterestError
 from stream.settings import PREFIX, Settings
 
 READY = "ready: partitions ["
 START_S = 60.0
-STOP_S = 20.0
 POLL_S = 0.05
 TAIL_LINES = 12
-CODES_MAX = 191  # above, the guard tells of a signal: 256 less its number
 
 
 class Worker:
@@ -37,20 +34,10 @@ class Worker:
 
     def __enter__(self) -> Self:
         self._folder = folder = Path(mkdtemp(prefix="interest-demo-"))
-        guard = [sys.executable, "-I", "-S", stream.guard.__file__, str(os.getpid()), str(folder)]
         worker = [sys.executable, "-P", "-c", "from stream.commands import main; main()", "worker"]
         try:
-            with self.log.open("wb") as log:
-                # A session of its own: Ctrl-C in a terminal reaches the demo only, which stops the worker first.
-                self._guard = subprocess.Popen(
-                    guard + worker,
-                    cwd=folder,
-                    env=environment(self._settings, folder / "data"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            env = environment(self._settings, folder / "data")
+            self._guard = guarded.start(worker, folder, self.log, temporary=True, env=env)
         except BaseException:
             self.stop()
             raise
@@ -84,8 +71,7 @@ class Worker:
         """Raises InterestError, with the end of its log, if the worker has ended by itself."""
         code = None if self._guard is None else self._guard.poll()
         if code is not None:
-            how = f"signal {256 - code}" if code > CODES_MAX else f"code {code}"
-            raise InterestError(f"the worker ended with {how}; the end of its log:\n{self.tail()}")
+            raise InterestError(f"the worker ended with {guarded.how_ended(code)}; the end of its log:\n{self.tail()}")
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -93,13 +79,8 @@ class Worker:
 
     def stop(self) -> None:
         """End the worker and remove its folder."""
-        if self._guard is not None and self._guard.poll() is None:
-            self._guard.terminate()
-            try:
-                self._guard.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._guard.pid, signal.SIGKILL)
-                self._guard.wait()
+        if self._guard is not None:
+            guarded.stop(self._guard)
         self._guard = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
