@@ -199,6 +199,7 @@ def _parse(key: bytes | None, value: bytes | None) -> _Event | _Erase:
             Reason.TOO_LARGE, f"key and value have {len(value) + len(key)} bytes, at most {RECORD_MAX_BYTES} are taken"
         )
     try:
+        value.decode()  # of fields that it does not know msgspec looks at no byte; 40 ns an event
         return _decode_event(value)
     except UnicodeDecodeError as error:
         raise _RefusedError(Reason.NOT_UTF8, f"value: {error}") from None
@@ -207,7 +208,7 @@ def _parse(key: bytes | None, value: bytes | None) -> _Event | _Erase:
     except msgspec.ValidationError as error:
         try:
             return _decode_erase(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             raise _invalid(value, str(error)) from None
     except msgspec.DecodeError as error:
         raise _malformed(key, value, str(error)) from None
@@ -222,11 +223,10 @@ def _mismatch(user: str, key: bytes | None) -> _RefusedError:
 
 
 def _malformed(key: bytes, value: bytes, message: str) -> _RefusedError:
-    for name, part in (("key", key), ("value", value)):
-        try:
-            part.decode()
-        except UnicodeDecodeError as error:
-            return _RefusedError(Reason.NOT_UTF8, f"{name}: {error}")
+    try:
+        key.decode()
+    except UnicodeDecodeError as error:
+        return _RefusedError(Reason.NOT_UTF8, f"key: {error}")
     if not value.strip():
         return _RefusedError(Reason.EMPTY, "the value is blank")
     if value.startswith(b"\xef\xbb\xbf"):
@@ -238,8 +238,6 @@ def _invalid(value: bytes, message: str) -> _RefusedError:
     """msgspec's words to a reason; it stops at the first bad field, so what follows is read once more for JSON."""
     try:
         msgspec.json.decode(value)
-    except UnicodeDecodeError as error:
-        return _RefusedError(Reason.NOT_UTF8, f"value: {error}")
     except RecursionError:
         return _RefusedError(Reason.NOT_JSON, "value: nested too deeply")
     except msgspec.ValidationError:

@@ -256,6 +256,32 @@ def test_bad_utf8_in_any_field(name: str) -> None:
     assert Reason.NOT_UTF8 == refused(Raw(value)).reason
 
 
+@pytest.mark.parametrize("more", [b'"x": "XX"', b'"XX": 1', b'"x": {"y": [1, {"XX": null}]}', b'"x": ["a", "XX"]'])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe7\x94"])
+def test_bad_utf8_in_an_unknown_field(more: bytes, bad: bytes) -> None:
+    """Nor may they stand where nobody looks: names and values of unknown fields, however deep (D05)."""
+    value = json.dumps(EVENT).encode()[:-1] + b", " + more + b"}"
+
+    accepted(Raw(value))
+    assert Reason.NOT_UTF8 == refused(Raw(value.replace(b"XX", bad))).reason
+
+
+@pytest.mark.parametrize("text", [rb"\ud800", rb"\udc00", rb"\ud800\u0041", rb"\udc00\ud800"])
+@pytest.mark.parametrize("name", ["item_id", "event_id", "category_id", "text", "type", "x"])
+def test_escaped_surrogate_in_any_field(name: str, text: bytes) -> None:
+    """Half a character, written as an escape, is refused in whichever field it stands; a whole one is not (D05)."""
+    value = json.dumps(EVENT | {name: "XX"}).encode().replace(b"XX", text)
+
+    assert Reason.NOT_JSON == refused(Raw(value)).reason
+
+
+def test_escaped_characters() -> None:
+    """Whole characters written as escapes are the characters themselves, in names too (D05)."""
+    value = rb'{"user\u005fid":"u\u0031","type":"\u0063lick","item_id":"\ud83d\ude00","timestamp":1759999999000}'
+
+    assert [hash64("\U0001f600")] == accepted(Raw(value)).events["item"].tolist()
+
+
 def test_key_that_is_no_utf8() -> None:
     """A good value under a key that is no UTF-8 is refused (K06)."""
     assert refused(Raw(json.dumps(EVENT).encode(), b"\xff\xfe")).reason in {Reason.NOT_UTF8, Reason.KEY_MISMATCH}
@@ -276,6 +302,16 @@ def test_key_mismatch() -> None:
     assert Reason.KEY_MISMATCH == refused(raw(EVENT, key=b'"u1"')).reason
     assert Reason.KEY_MISMATCH == refused(raw(EVENT, key=b"U1")).reason
     assert Reason.KEY_MISMATCH == refused(raw(EVENT | {"user_id": "é"}, key="e\u0301".encode())).reason
+
+
+def test_names_that_come_twice() -> None:
+    """The last of a name counts, for check and event alike; each of them must keep the rules of its field (D07)."""
+    good = b'{"user_id":"b","type":"view","item_id":"i2","timestamp":0,"price":1,' + json.dumps(EVENT).encode()[1:]
+
+    assert [(NOW_MS - 1000, hash64("i1"), 0, 0, 1, 0, amount_code(1), 0)] == accepted(Raw(good)).events.tolist()
+    assert Reason.OUT_OF_RANGE == refused(Raw(good.replace(b'"price":1', b'"price":-1,"price":1'))).reason
+    assert Reason.WRONG_TYPE == refused(Raw(good.replace(b'"i2"', b"2"))).reason
+    assert Reason.UNKNOWN_TYPE == refused(Raw(good[:-1] + b',"type":"view"}')).reason
 
 
 @pytest.mark.parametrize("key", [None, b""])
