@@ -74,6 +74,7 @@ class _Erase(msgspec.Struct, gc=False):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_erase = msgspec.json.Decoder(_Erase).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ def _parse(key: bytes | None, value: bytes | None) -> _Event | _Erase:
         except (msgspec.DecodeError, RecursionError):
             raise _invalid(value, str(error)) from None
     except msgspec.DecodeError as error:
-        raise _malformed(key, value, str(error)) from None
+        raise _malformed(value, str(error)) from None
 
 
 def _mismatch(user: str, key: bytes | None) -> _RefusedError:
@@ -222,12 +223,8 @@ def _mismatch(user: str, key: bytes | None) -> _RefusedError:
     return _RefusedError(Reason.KEY_MISMATCH, f"$.user_id: {user!r} is not the record key {key!r}")
 
 
-def _malformed(key: bytes, value: bytes, message: str) -> _RefusedError:
-    try:
-        key.decode()
-    except UnicodeDecodeError as error:
-        return _RefusedError(Reason.NOT_UTF8, f"key: {error}")
-    if not value.strip():
+def _malformed(value: bytes, message: str) -> _RefusedError:
+    if not value.strip(b" \t\r\n"):
         return _RefusedError(Reason.EMPTY, "the value is blank")
     if value.startswith(b"\xef\xbb\xbf"):
         message += "; it starts with a byte order mark"
@@ -237,19 +234,17 @@ def _malformed(key: bytes, value: bytes, message: str) -> _RefusedError:
 def _invalid(value: bytes, message: str) -> _RefusedError:
     """msgspec's words to a reason; it stops at the first bad field, so what follows is read once more for JSON."""
     try:
-        msgspec.json.decode(value)
+        _skip(value)
     except RecursionError:
         return _RefusedError(Reason.NOT_JSON, "value: nested too deeply")
-    except msgspec.ValidationError:
-        pass  # JSON, with a number that no float holds: `message` says which
     except msgspec.DecodeError as error:
         return _RefusedError(Reason.NOT_JSON, f"value: {error}")
     what, _, path = message.partition(" - at `")
     where = path.rstrip("`") or "$"
-    if where == "$" and what.startswith("Expected `object`"):
-        reason = Reason.NOT_AN_OBJECT
-    elif "missing required field" in what:
+    if "missing required field" in what:
         reason = Reason.MISSING_FIELD
+    elif where == "$":
+        reason = Reason.NOT_AN_OBJECT
     elif "got `" in what or "datetime" in what:
         reason = Reason.WRONG_TYPE
     else:
