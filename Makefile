@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-worker check bench clean
+.PHONY: demo test test-worker check bench faults soak clean
 
 demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
 	@$(BIN)/interest demo $(DEMO)
@@ -22,6 +22,12 @@ check: $(VENV)/all.done ## ruff and mypy
 
 bench: $(VENV)/dev.done ## this worker beside a plain Faust app, same events, model, broker and run
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(VENV)/dev.done ## every fault while a load runs: events lost, counted twice, seconds until updates flow again
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+soak: $(VENV)/dev.done ## ten minutes of random faults on one fleet
+	$(BIN)/python -m tests.faults --soak 600 $(FAULTS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

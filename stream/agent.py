@@ -13,52 +13,40 @@ the process, and the batch is read again after a restart.
 """
 
 import asyncio
-import logging
-import os
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial, reduce
+from typing import TypeVar, cast
 
-from stream import batch
-from stream.batch import Counts, Message, PartitionResult
+from faust.types import TP
+from mode import get_logger
+
+from stream import batch, partitioning
+from stream.batch import Counts, Message, Plan
 from stream.consumer import Consumer, Fetched, NotOwnerError
 from stream.encode import Encoded, Encoder
-from stream.producer import Entry, Producer, Sent
+from stream.ending import EXIT_FAILURE, end
+from stream.metrics import Totals
+from stream.outbox import Outbox
+from stream.partitioning import Placement
+from stream.producer import Producer
 from stream.settings import Settings
 from stream.table import SequenceTable
 from stream.update import UpdateFormat
+from stream.upkeep import Upkeep
 from stream.window import Windows
 
-log = logging.getLogger("interest")
+log = get_logger(__name__)
 
-EXIT_FAILURE = 1
-# A call of the model that may take longer leaves the loop, which has heartbeats to send.
-INLINE_MAX_S = 0.05
+T = TypeVar("T")
+
+#: A call of the model that raises is tried again, so often and after so long.
+MODEL_ATTEMPTS = 3
+MODEL_RETRY_S = 0.5
+UPKEEP_S = 1.0
 NAMED_MAX = 5
-
-
-class Totals:
-    """Counters since the start."""
-
-    def __init__(self) -> None:
-        self.batches = self.records = self.accepted = self.updates = self.refused = 0
-        self.late = self.duplicates = self.applied_before = self.not_finite = 0
-        self.steps = self.advanced = self.reruns = 0
-
-    def add(self, counts: Counts, encoded: Encoded, updates: int) -> None:
-        """Count a batch that is done."""
-        self.batches += 1
-        self.records += counts.records
-        self.accepted += counts.accepted
-        self.updates += updates
-        self.refused += counts.refused.total()
-        self.late += counts.late
-        self.duplicates += counts.duplicates
-        self.applied_before += counts.applied_before
-        self.not_finite += len(counts.not_finite)
-        self.steps += encoded.steps
-        self.advanced += encoded.advanced
-        self.reruns += encoded.reruns
 
 
 class BatchAgent:
@@ -78,84 +66,164 @@ class BatchAgent:
         self._encoder = encoder
         self._table = table
         self._consumer = consumer
-        self._producer = producer
         self._rules = settings.rules
         self._form = UpdateFormat(settings.update_format, settings.update_categories)
-        self._letter_partitions = 0
-        self._former_told = False
+        self._generation = -1
+        self._told: set[str] = set()
+        # A thread of its own for the model: the loop has heartbeats to send, however long a call takes.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.totals = Totals()
+        self._outbox = Outbox(settings, table, producer)
+        self._upkeep = Upkeep(
+            settings, list(sources.values()), encoder, table, self._outbox, self.totals, self._run_model
+        )
 
     async def run(self) -> None:
-        """Until the task is cancelled."""
+        """Work on batches until the task is cancelled."""
         consumer = self._consumer()
         while True:
+            began = time.monotonic()
             fetched = await consumer.take(self._settings.batch_max_events)
+            self.totals.seconds["take"] += time.monotonic() - began
             async with consumer.in_hand:
-                try:
+                where = ", ".join(f"{f.tp.topic}/{f.tp.partition} from {f.start}" for f in fetched)
+                with self._failing(f"batch ({where})"):
                     await self._work(consumer, fetched)
-                except NotOwnerError as error:
-                    # Recovery reads the tail of the changelog before these partitions go on, here or elsewhere.
-                    log.warning("a batch of %d partitions is dropped: %s", len(fetched), error)
-                except Exception as error:
-                    where = ", ".join(f"{f.tp.topic}/{f.tp.partition} from {f.start}" for f in fetched)
-                    log.critical("batch failed (%s): %s: %s", where, type(error).__name__, error, exc_info=True)
-                    logging.shutdown()
-                    os._exit(EXIT_FAILURE)
+
+    async def tend(self) -> None:
+        """Do the upkeep, a slice each second, while no batch is in hand; until the task is cancelled."""
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            consumer = self._consumer()
+            if not consumer.is_settled():
+                continue
+            async with consumer.in_hand:
+                if not consumer.is_settled():
+                    continue
+                self._gauge(consumer)
+                with self._failing("upkeep"):
+                    generation = consumer.app.consumer_generation_id
+                    await self._begin(consumer, generation)
+                    await self._upkeep.mend(consumer, generation)
+                    if self._settings.sweep_users:
+                        await self._upkeep.sweep(consumer, generation)
+
+    def _gauge(self, consumer: Consumer) -> None:
+        """Note what is held now, for the metrics."""
+        totals = self.totals
+        totals.users = sum(map(self._table.store.users, {tp.partition for tp in consumer.positions}))
+        totals.cached = len(self._encoder.cache)
+        totals.offsets_gone = consumer.offsets_gone
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        """Drop the work if the partitions may be another's; any other failure ends the process."""
+        try:
+            yield
+        except NotOwnerError as error:
+            # Recovery reads the tail of the changelog before these partitions go on, here or elsewhere.
+            self.totals.dropped += 1
+            log.warning("%s is dropped: %s", what, error)
+        except Exception as error:
+            log.debug("%s failed", what, exc_info=True)
+            end(EXIT_FAILURE, "%s failed: %s: %s", what, type(error).__name__, error)
+
+    async def _begin(self, consumer: Consumer, generation: int) -> None:
+        """Once after each rebalance: note where the updates of our partitions end."""
+        if generation == self._generation:
+            return
+        tps = [TP(self._settings.update_topic, p) for p in sorted({tp.partition for tp in consumer.positions})]
+        ends = await consumer.ends(tps) if tps else {}
+        self._outbox.begin({tp.partition: offset for tp, offset in ends.items()})
+        self._generation = generation
 
     async def _work(self, consumer: Consumer, fetched: list[Fetched]) -> None:
-        await consumer.check_owner(fetched)
-        partitions = {f.tp.partition for f in fetched}
-        times = {p: time_ms for p in partitions if (time_ms := self._table.store.partition_time(p)) is not None}
-        messages = [Message(f.tp.topic, f.tp.partition, f.records) for f in fetched]
-        plan = batch.prepare(messages, self._sources, self._table.read, times, self._rules)
+        totals, generation = self.totals, fetched[0].generation
+        if any(f.generation != generation for f in fetched):
+            raise NotOwnerError("the group has moved on between two fetches")
+        await consumer.check_owner(generation)
+        await self._begin(consumer, generation)
+        with totals.timed("prepare"):
+            partitions = {f.tp.partition for f in fetched}
+            times = {p: time_ms for p in partitions if (time_ms := self._table.store.partition_time(p)) is not None}
+            messages = [Message(f.tp.topic, f.tp.partition, f.records) for f in fetched]
+            plan = batch.prepare(messages, self._sources, self._table.read, times, self._rules)
         self._tell_former_sources(plan.applied.windows)
-        steps = self._encoder.steps_of(plan.applied.windows, plan.encode)
-        if steps * self._encoder.seconds_a_step > INLINE_MAX_S:
-            encoded = await asyncio.to_thread(batch.encode, plan, self._encoder)
-        else:
-            encoded = batch.encode(plan, self._encoder)
-        results = batch.finish(plan, encoded, self._encoder, self._form)
+        self._count_placements(plan)
+        with totals.timed("encode"):
+            encoded = await self._encode(plan)
+            results = batch.finish(plan, encoded, self._encoder, self._form)
         self._tell_unfit(plan.counts)
 
-        await consumer.check_owner(fetched)
-        changelog = await self._publish(results)
+        await consumer.check_owner(generation)
+        with totals.timed("publish"):
+            acknowledged = await self._outbox.publish(results)
 
-        await consumer.check_owner(fetched)
-        for partition, result in results.items():
-            if result.values:
-                self._table.write(partition, result.values, changelog[partition], result.partition_time)
+        await consumer.check_owner(generation)
+        with totals.timed("write"):
+            for partition, result in results.items():
+                if result.values:
+                    self._upkeep.gaps[partition] = self._table.write(
+                        partition, result.values, acknowledged[partition], result.partition_time
+                    )
         consumer.done(fetched)
-        self.totals.add(plan.counts, encoded, sum(len(result.updates) for result in results.values()))
+        totals.add(plan.counts, encoded, sum(len(result.updates) for result in results.values()))
+        totals.observe(fetched, time.time() * 1000)
 
-    async def _publish(self, results: dict[int, PartitionResult]) -> dict[int, list[tuple[Any, int]]]:
-        """Send all, then wait for all; the acknowledgements of the changelog's record batches, by partition."""
-        settings, producer = self._settings, self._producer()
-        now_ms = int(time.time() * 1000)
-        changelog: dict[int, list[Sent]] = {}
-        others: list[Sent] = []
-        for partition, result in results.items():
-            changelog[partition] = await self._table.publish(partition, result.values, now_ms)
-            updates: Iterable[Entry] = ((key, value, []) for key, value in result.updates)
-            others += await producer.send_batches(settings.update_topic, partition, updates, now_ms)
-            if result.letters:
-                at = partition % await self._count_letter_partitions()
-                others += await producer.send_batches(settings.deadletter_topic, at, result.letters, now_ms, gzip=True)
-        await asyncio.gather(*(future for future, _ in others), *(f for sent in changelog.values() for f, _ in sent))
-        return {p: [(future.result(), count) for future, count in sent] for p, sent in changelog.items()}
+    async def _encode(self, plan: Plan) -> Encoded:
+        """Run the model; a call that raises is tried again, and one that gives nothing fit while the model is ill.
 
-    async def _count_letter_partitions(self) -> int:
-        if not self._letter_partitions:
-            producer = self._producer()._ensure_producer()
-            self._letter_partitions = len(await producer.partitions_for(self._settings.deadletter_topic))
-        return self._letter_partitions
+        Where no vector is fit and the model still gives its golden vectors, these users' windows are what is amiss, and
+        each goes without an update as one alone would.
+        """
+        for attempt in range(1, MODEL_ATTEMPTS + 1):
+            try:
+                encoded = await self._run_model(partial(batch.encode, plan, self._encoder))
+                if len(encoded.fit) and not encoded.fit.any():
+                    await self._run_model(self._encoder.verify)
+                return encoded
+            except Exception as error:
+                if attempt == MODEL_ATTEMPTS:
+                    raise
+                self.totals.retries += 1
+                log.warning("the model failed, it is tried again: %s: %s", type(error).__name__, error)
+                self._encoder.cache.clear()
+                await asyncio.sleep(MODEL_RETRY_S)
+        raise AssertionError("unreachable")
+
+    async def _run_model(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _count_placements(self, plan: Plan) -> None:
+        """Count by which partitioner new users came to their partitions; more than one on a topic is warned of."""
+        placements, partitions = self.totals.placements, cast(int, self._table.partitions)
+        for partition, keys in plan.new.items():
+            if keys:
+                found = partitioning.place(keys, partition, partitions)
+                placements[partition] = placements.get(partition, Placement()).plus(found)
+        total = reduce(Placement.plus, placements.values(), Placement())
+        if total.kinds > 1:
+            self._tell_once(
+                "mixed partitioners: of the new users %d are where murmur2 (Java's) puts them, %d where CRC32 "
+                "(librdkafka's) does, %d where neither does. A user whose events come from two of them lies on two "
+                "partitions, with half a window on each: give all publishers the same (librdkafka: "
+                "partitioner=murmur2_random), see the README",
+                total.murmur2,
+                total.crc32,
+                total.neither,
+            )
 
     def _tell_former_sources(self, windows: Windows) -> None:
-        if windows.others and not self._former_told:
-            self._former_told = True
-            log.warning(
+        if windows.others:
+            self._tell_once(
                 "users have events of a topic that is not read now: one of INTEREST_EVENT_TOPICS was made anew, so its "
                 "offsets start anew, or one was left out"
             )
+
+    def _tell_once(self, message: str, *arguments: object) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            log.warning(message, *arguments)
 
     def _tell_unfit(self, counts: Counts) -> None:
         if counts.not_finite:

@@ -3,10 +3,12 @@
 1. :func:`prepare`: decode, load the windows of the users, apply the rules;
 2. :func:`encode`: vectors for all users touched (the part that may take long);
 3. :func:`finish`: one update and one table value a user, a dead letter for each refused record.
+
+:func:`renew` gives users' updates once more, from what the table holds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,8 +26,6 @@ from stream.window import NO_TIME
 
 #: Table values of some users of a partition: (partition, user ids) -> values, None for who is not known.
 Load = Callable[[int, list[bytes]], list[bytes | None]]
-
-UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Plan:
     applied: Applied
     mark_before: NDArray[np.int64]  # of the windows before the batch (Windows.mark)
     encode: NDArray[np.int64]  # users whose vector is wanted
+    new: dict[int, list[bytes]]  # users who had no events before and have now, by partition
     results: dict[int, PartitionResult]
     counts: Counts
 
@@ -139,11 +140,17 @@ def prepare(
     counts.late, counts.duplicates = applied.late, applied.duplicates
     counts.applied_before = len(arrivals.user) - counts.accepted - counts.late - counts.duplicates
     held = np.diff(applied.windows.start)
+    new: dict[int, list[bytes]] = {p: [] for p in partitions}
+    names = [(p, key) for p in partitions for key in users[p]]
+    for user in np.flatnonzero((windows.version == 0) & (applied.windows.version > 0)).tolist():
+        p, key = names[user]
+        new[p].append(key)
     return Plan(
-        keys=[(p, key) for p in partitions for key in users[p]],
+        keys=names,
         applied=applied,
         mark_before=windows.mark,
         encode=np.flatnonzero(((applied.accepted > 0) | applied.before) & (held > 0)),
+        new=new,
         results=results,
         counts=counts,
     )
@@ -173,23 +180,52 @@ def finish(plan: Plan, encoded: Encoded, encoder: Encoder, form: UpdateFormat) -
         partition, key = keys[user]
         plan.results[partition].updates.append((key, None))
 
-    norm = np.linalg.norm(encoded.vectors, axis=1)
-    fit = np.abs(norm - 1) <= UNIT_TOLERANCE  # false for what is not finite, too
-    if not fit.all():
-        unfit = [keys[user] for user in plan.encode[~fit].tolist()]
-        plan.counts.not_finite += [key for _, key in unfit]
-        encoder.cache.forget(unfit)  # nothing goes on from such a state
-    users = plan.encode[fit]
+    keys_encoded = [keys[user] for user in plan.encode.tolist()]
+    plan.counts.not_finite += [key for (_, key), fit in zip(keys_encoded, encoded.fit.tolist(), strict=True) if not fit]
+    for (partition, key), update in _updates(windows, plan.encode, keys_encoded, encoded, encoder, form):
+        plan.results[partition].updates.append((key, update))
+    return plan.results
+
+
+def renew(
+    keys: Sequence[UserKey],
+    values: Sequence[bytes | None],
+    sources: Sequence[int],
+    encoder: Encoder,
+    form: UpdateFormat,
+) -> list[tuple[UserKey, bytes | None]]:
+    """The updates that belong to table values: a vector, or a tombstone for a user without events.
+
+    A user whose vector is not fit gets none.
+    """
+    windows = window.load(values, sources)
+    held = np.diff(windows.start)
+    some = np.flatnonzero(held > 0)
+    keys_encoded = [keys[user] for user in some.tolist()]
+    encoded = encoder.encode(windows, some, keys_encoded, np.full(len(some), -1), windows.mark[some])
+    tombstones: list[tuple[UserKey, bytes | None]] = [(keys[user], None) for user in np.flatnonzero(held == 0).tolist()]
+    return tombstones + list(_updates(windows, some, keys_encoded, encoded, encoder, form))
+
+
+def _updates(
+    windows: window.Windows,
+    users: NDArray[np.int64],
+    keys: Sequence[UserKey],
+    encoded: Encoded,
+    encoder: Encoder,
+    form: UpdateFormat,
+) -> Iterator[tuple[UserKey, bytes]]:
+    """The updates of those of the `users` [n] (`keys` [n]) whose vector is fit."""
+    fit = encoded.fit
+    users = users[fit]
+    names = [key for key, good in zip(keys, fit.tolist(), strict=True) if good]
     updates = encode_updates(
         encoder.bundle,
-        [keys[user][1] for user in users.tolist()],
+        [key for _, key in names],
         windows.version[users],
         windows.newest[users],
-        held[users],
+        np.diff(windows.start)[users],
         encoded.vectors[fit],
         form,
     )
-    for user, update in zip(users.tolist(), updates, strict=True):
-        partition, key = keys[user]
-        plan.results[partition].updates.append((key, update))
-    return plan.results
+    return zip(names, updates, strict=True)

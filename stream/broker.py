@@ -63,15 +63,21 @@ class Broker:
     """One Kafka broker for as long as a `with` block, or from `start` to `stop`.
 
     `port` and `data` are free and temporary unless told; a folder that is told is kept, a temporary one removed.
-    `report` is told in one line what takes long. The broker ends with this process, even if that is killed.
+    `report` is told in one line what takes long. `properties` are lines that come after PROPERTIES and win over them.
+    The broker ends with this process, even if that is killed.
     """
 
     def __init__(
-        self, port: int | None = None, data: Path | None = None, report: Callable[[str], None] = lambda _line: None
+        self,
+        port: int | None = None,
+        data: Path | None = None,
+        report: Callable[[str], None] = lambda _line: None,
+        properties: str = "",
     ) -> None:
         self._told_port = port
         self._told_data = data
         self._report = report
+        self._properties = PROPERTIES + properties
         self._folder: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self.port = port or 0
@@ -133,7 +139,9 @@ class Broker:
         self._folder = folder = self._make_folder()
         self.port, controller = _free_ports(self._told_port)
         (folder / "tmp").mkdir(exist_ok=True)
-        (folder / "server.properties").write_text(PROPERTIES.format(host=HOST, port=self.port, controller=controller))
+        (folder / "server.properties").write_text(
+            self._properties.format(host=HOST, port=self.port, controller=controller)
+        )
         (folder / "log4j2.properties").write_text(LOGGING)
         # Without perf data and with a tmpdir of its own, Java leaves nothing in /tmp.
         base = [java, "-XX:-UsePerfData", f"-Djava.io.tmpdir={folder / 'tmp'}", "-Djava.net.preferIPv4Stack=true"]

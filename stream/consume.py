@@ -62,6 +62,20 @@ def read_all(broker: str, topic: str, partitions: Collection[int] | None = None)
                 yield from (record for record in records if record.offset < ends[partition])
 
 
+def read_range(broker: str, topic: str, partition: int, first: int, end: int) -> list[Any]:
+    """The records of one partition whose offsets are in [first, end)."""
+    found: list[Any] = []
+    with reader(broker, topic) as consumer:
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        consumer.seek(tp, first)
+        watch = _Watch(broker)
+        while consumer.position(tp) < end:
+            for records in watch.poll(consumer).values():
+                found += (record for record in records if record.offset < end)
+    return found
+
+
 def follow(broker: str, topic: str, from_beginning: bool = False) -> Iterator[Any]:
     """Records without end, as they come; first None, once everything written from now on will be seen.
 

@@ -11,25 +11,25 @@ Changelog records still go Faust's way, also as whole fetches, so that assignmen
 """
 
 import asyncio
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from aiokafka import ConsumerRecord
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import get_logger
 
+from stream.ending import EXIT_FAILURE, EXIT_ZOMBIE, end
 from stream.inline import InlineConsumerThread, InlineWorker
 from stream.lease import Lease
 
 log = get_logger(__name__)
 
 POLL_S = 0.2
-EXIT_ZOMBIE = 72
 
 
 class NotOwnerError(Exception):
@@ -59,11 +59,15 @@ class Consumer(driver.Consumer):
         self.in_hand = asyncio.Lock()
         self.closing = False
         self._waiting: dict[TP, Fetched] = {}
+        self._taken: set[TP] = set()  # partitions with records in the agent's hands
         self._arrived = asyncio.Event()
         self._waiter: asyncio.Future[None] | None = None
+        self._begun: dict[TP, int] = {}  # where each partition was begun since the last rebalance
         self._expected: dict[TP, int] = {}  # where the next fetch must start
         self._moved: dict[TP, tuple[int, int]] = {}  # expected and found, the last time they differed
         self._done: dict[TP, int] = {}  # up to where all is done, for the next commit
+        #: Offsets that were gone from the log before they were read.
+        self.offsets_gone = 0
 
     def _new_consumer_thread(self) -> InlineConsumerThread:
         return InlineConsumerThread(
@@ -82,21 +86,22 @@ class Consumer(driver.Consumer):
         while self._waiting and records < at_least:
             fetched = self._waiting.pop(next(iter(self._waiting)))
             taken.append(fetched)
+            self._taken.add(fetched.tp)
             records += len(fetched.records)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)  # there is room: fetch on
         return taken
 
-    async def check_owner(self, batch: Iterable[Fetched]) -> None:
+    async def check_owner(self, generation: int) -> None:
         """Return while the lease holds; wait for it where only a heartbeat is missing.
 
         Raises:
-            NotOwnerError: the group has moved on, or is about to, since the batch was fetched.
+            NotOwnerError: the group has moved on from `generation`, or is about to.
         """
         while True:
-            generation = self.app.consumer_generation_id
-            if any(fetched.generation != generation for fetched in batch):
-                raise NotOwnerError(f"the group is at generation {generation}")
+            current = self.app.consumer_generation_id
+            if generation != current:
+                raise NotOwnerError(f"the group is at generation {current}, no longer at {generation}")
             left_s = self.lease.left_s
             if left_s > 0:
                 return
@@ -108,19 +113,43 @@ class Consumer(driver.Consumer):
         """The last look before bytes leave: a produce request that was handed over cannot be called back."""
         while self.lease.left_s <= 0:
             if self.app.rebalancing:
-                log.critical("partitions may be lost while records wait to be sent: exit rather than write as a zombie")
-                os._exit(EXIT_ZOMBIE)
+                end(
+                    EXIT_ZOMBIE,
+                    "partitions may be lost while records wait to be sent: ends rather than write as a zombie",
+                )
             await asyncio.sleep(0.05)
 
     def done(self, batch: Iterable[Fetched]) -> None:
         """All that the batch called for is acknowledged and written: its offsets may be committed."""
         for fetched in batch:
-            self._done[fetched.tp] = fetched.end
+            tp = fetched.tp
+            self._taken.discard(tp)
+            # Where nothing waits, what was passed over since (transaction markers) is done with it.
+            self._done[tp] = fetched.end if tp in self._waiting else self._expected.get(tp, fetched.end)
+
+    @property
+    def positions(self) -> dict[TP, int]:
+        """The next offset to be worked on, of each event partition that is worked on here."""
+        return {tp: self._done.get(tp, start) for tp, start in self._begun.items()}
+
+    def is_settled(self) -> bool:
+        """Whether partitions are here to stay for now: no rebalance, no recovery, no stop is on."""
+        return not (self.closing or self.app.rebalancing or self.app.should_stop)
+
+    async def ends(self, tps: Collection[TP]) -> dict[TP, int]:
+        """The broker's end of each partition: the offset of its next record, short of open transactions."""
+        found = await self._thread._ensure_consumer().end_offsets(list(tps))
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
     async def drain(self) -> None:
         """Take no further batch, finish the one in hand, commit."""
         self.closing = True
         await self.wait_empty()
+
+    @property
+    def cluster(self) -> ClusterMetadata:
+        """What the client knows of topics and their partitions."""
+        return self._thread._ensure_consumer()._client.cluster
 
     # -- fetching
 
@@ -162,18 +191,20 @@ class Consumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         changelog = []
         for tp, state in states.items():
-            start, end = before[tp], state._position
+            start, next_offset = before[tp], state._position
             if self._is_changelog_tp(tp):
                 if tp in records:
                     changelog.append(self._changelog_message(tp, records[tp], generation))
                 continue
             # Without records the position may have gone past transaction markers, or aborted or compacted records.
-            if start is None or end is None or start == end or not await self._in_order(tp, start):
+            if start is None or next_offset is None or start == next_offset or not await self._in_order(tp, start):
                 continue
-            self._expected[tp] = end
+            self._expected[tp] = next_offset
             if tp in records:
-                self._waiting[tp] = Fetched(tp, records[tp], start, end, generation)
+                self._waiting[tp] = Fetched(tp, records[tp], start, next_offset, generation)
                 self._arrived.set()
+            elif tp not in self._taken:
+                self._done[tp] = next_offset
         for message in changelog:
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
         return bool(records)
@@ -185,9 +216,19 @@ class Consumer(driver.Consumer):
             return True
         if expected is None:
             return False  # not sought yet: found again after the seek
-        if self._moved.get(tp) == (expected, start) and start > expected:
-            # The broker insists: the log starts later than what was committed.
+        if self._moved.get(tp) == (expected, start):  # the broker insists
+            if start < expected:
+                end(
+                    EXIT_FAILURE,
+                    "%s/%d: the log ends before offset %d, where this worker is, and goes on from %d: the topic was "
+                    "made anew, or its log was lost; ends, to look at the topics afresh",
+                    tp.topic,
+                    tp.partition,
+                    expected,
+                    start,
+                )
             log.warning("%s/%d: offsets %d to %d are gone from the log", tp.topic, tp.partition, expected, start - 1)
+            self.offsets_gone += start - expected
             return True
         log.warning("%s/%d: fetched from %d, expected %d: seek back", tp.topic, tp.partition, start, expected)
         self._moved[tp] = (expected, start)
@@ -227,6 +268,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Faust's, and partitions without a commit too, which it leaves where they are."""
         self._waiting.clear()
+        self._taken.clear()
         await super().perform_seek()
         mine = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         at = {tp: offset for tp in mine if (offset := self._read_offset[tp]) is not None}
@@ -235,7 +277,7 @@ class Consumer(driver.Consumer):
             at |= {TP(tp.topic, tp.partition): o or 0 for tp, o in (await self.earliest_offsets(*fresh)).items()}
             for tp in fresh:
                 await self.seek(tp, at[tp])
-        self._expected = dict(at)
+        self._expected, self._begun = dict(at), dict(at)
         self._moved.clear()
 
     # -- acknowledging and ownership
@@ -268,7 +310,9 @@ class Consumer(driver.Consumer):
         self._waiting.clear()
         await super().on_partitions_revoked(revoked)  # calls wait_empty, with all that is done still known
         self._waiting.clear()
+        self._taken.clear()
         self._expected.clear()
+        self._begun.clear()
         self._done.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

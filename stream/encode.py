@@ -4,7 +4,6 @@ A vector is the model run from zero state over the window. While a window only g
 last event are enough to go on from; they are a cache: absent or of another window, it is run again.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
+from models.bundle import Bundle, verify
 from models.graph import run
 from stream.contract import EVENT_DTYPE
 from stream.window import Windows
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 # Rows of one call: more gain nothing on a CPU (measured flat from 256 to 1,024, LSTM of 128), and memory grows.
 ROWS_MAX = 512
+# How far from 1 the length of a vector may be; the graph normalises it.
+UNIT_TOLERANCE = 1e-3
 # A call runs as many steps as its longest row: shorter ones join while that is at most a quarter more.
 STEPS_SLACK = 1.25
 
@@ -88,6 +89,10 @@ class StateCache:
                 self._used[place] = 0
                 self._free.append(place)
 
+    def clear(self) -> None:
+        """Drop all states."""
+        self.forget(list(self._place))
+
     def _make_room(self, wanted: int) -> None:
         """Let the least recently written go, but none of those that are being written."""
         missing = wanted - len(self._free)
@@ -104,7 +109,8 @@ class StateCache:
 class Encoded:
     """Vectors of some users."""
 
-    vectors: NDArray[np.float32]  # [users, dim]; a row that is not finite must not be published
+    vectors: NDArray[np.float32]  # [users, dim]
+    fit: NDArray[np.bool_]  # [users], finite and of unit length: others must not be published
     steps: int  # that the model ran
     advanced: int  # users who went on from a kept state
     reruns: int  # users whose window was run from its beginning
@@ -118,11 +124,10 @@ class Encoder:
         self._session = session
         self._signature = bundle.signature
         self.cache = StateCache({state.name: state.width for state in bundle.states}, cache_users)
-        self.seconds_a_step = 1e-4  # of the slowest calls lately, what the next may cost; a guess at first
 
-    def steps_of(self, windows: Windows, users: NDArray[np.int64]) -> int:
-        """Steps that :meth:`encode` may run at most."""
-        return int((windows.start[users + 1] - windows.start[users]).sum())
+    def verify(self) -> None:
+        """Run the bundle's golden vectors. Raises BundleError unless the model still gives them."""
+        verify(self.bundle, self._session)
 
     def encode(
         self,
@@ -132,7 +137,9 @@ class Encoder:
         appended: NDArray[np.int64],
         mark_before: NDArray[np.int64],
     ) -> Encoded:
-        """Vectors of the `users`, in that order; their states are kept.
+        """Vectors of the `users`, in that order; their states are kept, but of those that are not fit.
+
+        Who is not fit going on from a kept state is run from the beginning once more.
 
         Args:
             windows: after the batch.
@@ -141,7 +148,6 @@ class Encoder:
             appended: int64 [n], events that came at the end of an otherwise unchanged window; -1: it changed.
             mark_before: int64 [n, marks], of the window that it grew from (Windows.mark).
         """
-        began = time.perf_counter()
         end = windows.start[users + 1]
         whole = end - windows.start[users]
         place = np.full(len(users), -1, np.int64)
@@ -163,10 +169,18 @@ class Encoder:
             self.cache.write([keys[row] for row in rows.tolist()], mark[users[rows]], after)
             first += len(rows)
         total = int(steps.sum())
-        if total:
-            self.seconds_a_step = max((time.perf_counter() - began) / total, 0.9 * self.seconds_a_step)
-        advanced = int((place >= 0).sum())
-        return Encoded(vectors, total, advanced, len(users) - advanced)
+        # Not fit is also what is not finite: any comparison with it is false.
+        fit = np.abs(np.linalg.norm(vectors, axis=1) - 1) <= UNIT_TOLERANCE
+        advanced = place >= 0
+        if not fit.all():
+            self.cache.forget([keys[row] for row in np.flatnonzero(~fit).tolist()])
+            again = np.flatnonzero(~fit & advanced)
+            if len(again):
+                whole_keys = [keys[row] for row in again.tolist()]
+                rerun = self.encode(windows, users[again], whole_keys, np.full(len(again), -1), mark_before[again])
+                vectors[again], fit[again], advanced[again] = rerun.vectors, rerun.fit, False
+                total += rerun.steps
+        return Encoded(vectors, fit, total, int(advanced.sum()), int((~advanced).sum()))
 
     def _call(
         self,

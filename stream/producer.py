@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers import aiokafka as driver
 
 from stream.consumer import Consumer
+
+RETRY_S = 0.1
 
 #: Key, value and headers of a record.
 Entry = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -25,7 +28,8 @@ class Producer(driver.Producer):
     async def on_start(self) -> None:
         await super().on_start()
         consumer = cast(Consumer, self.app.consumer)
-        sender = self._ensure_producer()._sender
+        producer = self._ensure_producer()
+        sender = producer._sender
         send = sender._send_produce_req
 
         async def guarded(node_id: int, batches: Any) -> None:
@@ -33,6 +37,22 @@ class Producer(driver.Producer):
             await send(node_id, batches)
 
         sender._send_produce_req = guarded
+
+        # With no broker there, aiokafka asks for its metadata thousands of times a second.
+        update = producer.client._metadata_update
+
+        async def unhurried(cluster: Any, topics: Any) -> bool:
+            updated: bool = await update(cluster, topics)
+            if not updated:
+                await asyncio.sleep(RETRY_S)
+            return updated
+
+        producer.client._metadata_update = unhurried
+
+    @property
+    def cluster(self) -> ClusterMetadata:
+        """What the client knows of topics and their partitions."""
+        return self._ensure_producer().client.cluster
 
     async def send_batches(
         self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int, *, gzip: bool = False

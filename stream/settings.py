@@ -58,6 +58,15 @@ class Settings(BaseSettings):
     session_timeout_s: float = Field(10.0, ge=2, description="a silent worker's partitions move after this")
     heartbeat_s: float = Field(2.0, gt=0, description="seconds between heartbeats, at most a third of the session")
     commit_interval_s: float = Field(1.0, gt=0, description="seconds between offset commits")
+    sweep_users: int = Field(
+        1000, ge=0, le=1_000_000, description="stored users looked at each second for those idle too long; 0: none"
+    )
+    health_address: str | None = Field(
+        None, description="HOST:PORT of `/livez`, `/readyz` and `/metrics`; unless set, nothing listens"
+    )
+    stall_s: float = Field(60.0, gt=0, description="seconds without progress until `/readyz` turns red")
+    stall_exit_s: float = Field(180.0, gt=0, description="seconds without progress until the process ends, code 73")
+    drain_s: float = Field(25.0, gt=0, description="seconds that a stop may take before the process ends, code 73")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @field_validator("event_topics", mode="before")
@@ -90,6 +99,8 @@ class Settings(BaseSettings):
                 f"heartbeat_s must be at most a third of session_timeout_s, got {self.heartbeat_s:g} "
                 f"and {self.session_timeout_s:g}"
             )
+        if self.stall_exit_s < self.stall_s:
+            problems.append(f"stall_exit_s must not be below stall_s, got {self.stall_exit_s:g} and {self.stall_s:g}")
         names = [*self.event_topics, self.update_topic, self.deadletter_topic, self.changelog_topic]
         if len(set(names)) < len(names):
             problems.append(f"event, update, dead-letter and changelog topics must differ, got {', '.join(names)}")

@@ -6,8 +6,10 @@ and what it wrote must not win.
 """
 
 import struct
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import rocksdict
@@ -29,6 +31,8 @@ class BulkStore(Protocol):
 
     #: Users of each partition whose newest changelog record is stale, and the value that should stand there.
     stale: defaultdict[int, dict[bytes, bytes]]
+    #: All users of each partition of whom a stale record was met, also where a newer one stands behind it.
+    met: defaultdict[int, set[bytes]]
     #: Changelog records that were applied.
     recovered: int
 
@@ -41,6 +45,15 @@ class BulkStore(Protocol):
     def partition_time(self, partition: int) -> int | None:
         """The newest accepted event time, ms."""
 
+    def scan(self, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        """The next `count` users and values behind user `after`, in the order of the keys; None: from the first.
+
+        Calls from None until fewer than `count` come see every user that is there all the while.
+        """
+
+    def users(self, partition: int) -> int:
+        """How many users there are; on disk an estimate."""
+
 
 class _Merge:
     """Changelog records of one partition, in order, on top of what is stored."""
@@ -48,6 +61,7 @@ class _Merge:
     def __init__(self, tp: TP, records: Sequence[ConsumerRecord], stored: Callable[[list[bytes]], Sequence[Any]]):
         self.changes: dict[bytes, bytes | None] = {}
         self.stale: dict[bytes, bytes] = {}
+        self.met: set[bytes] = set()
         self.newest: int | None = None
         keys = list({record.key for record in records})
         known = dict(zip(keys, stored(keys), strict=True))
@@ -62,6 +76,7 @@ class _Merge:
                 time = newest_ms(value)
                 if before is not None and is_stale(value, before):
                     self.stale[key] = before
+                    self.met.add(key)
                     continue
             except TableValueError as error:
                 raise TableValueError(f"{tp.topic}/{tp.partition} at offset {record.offset}: {error}") from error
@@ -74,6 +89,7 @@ class _Bulk:
     """Recovery in bulk; the stores below add where things are kept."""
 
     stale: defaultdict[int, dict[bytes, bytes]]
+    met: defaultdict[int, set[bytes]]
     recovered: int
 
     read: Callable[[int, Sequence[bytes]], list[bytes | None]]
@@ -89,10 +105,13 @@ class _Bulk:
             merge = _Merge(tp, records, lambda keys, p=partition: self.read(p, keys))  # type: ignore[misc]
             time = self.partition_time(partition)
             newest = merge.newest if time is None or (merge.newest is not None and merge.newest > time) else None
-            self.write(tp, merge.changes.items(), message.offset, newest)
+            stale = self.stale[partition]
             for key in merge.changes:
-                self.stale[partition].pop(key, None)
-            self.stale[partition].update(merge.stale)
+                stale.pop(key, None)
+            stale.update(merge.stale)
+            self.met[partition] |= merge.met
+            # A stale record must be met again after a crash, until all that it may hide was written behind it.
+            self.write(tp, merge.changes.items(), None if self.met[partition] else message.offset, newest)
             self.recovered += len(records)
 
 
@@ -101,10 +120,12 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
 
     def __post_init__(self) -> None:
         self.stale = defaultdict(dict)
+        self.met = defaultdict(set)
         self.recovered = 0
         self._values: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._offsets: dict[TP, int] = {}
         self._times: dict[int, int] = {}
+        self._scanned: dict[int, list[bytes]] = {}  # keys in order, as they were when the pass began
 
     def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         values = self._values[partition]
@@ -125,6 +146,21 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
     def partition_time(self, partition: int) -> int | None:
         return self._times.get(partition)
 
+    def scan(self, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        values = self._values[partition]
+        if after is None or partition not in self._scanned:
+            self._scanned[partition] = sorted(values)
+        keys = self._scanned[partition]
+        start = 0 if after is None else bisect_right(keys, after)
+        there = ((key, values[key]) for key in islice(keys, start, None) if key in values)
+        found = list(islice(there, count))
+        if len(found) < count:
+            del self._scanned[partition]
+        return found
+
+    def users(self, partition: int) -> int:
+        return len(self._values[partition])
+
     def persisted_offset(self, tp: TP) -> int | None:
         return self._offsets.get(tp)
 
@@ -135,6 +171,7 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
         self._values.clear()
         self._offsets.clear()
         self._times.clear()
+        self._scanned.clear()
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -144,7 +181,9 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
             del self._offsets[tp]
             self._values.pop(tp.partition, None)
             self._times.pop(tp.partition, None)
+            self._scanned.pop(tp.partition, None)
             self.stale.pop(tp.partition, None)
+            self.met.pop(tp.partition, None)
 
     async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
         raise TypeError("a table in memory has no backups: the changelog is its copy")
@@ -175,8 +214,11 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
 class RocksStore(_Bulk, rocksdb.Store):
     """Values in one RocksDB for each partition; a restart reads only the tail of the changelog."""
 
+    _own_keys = frozenset({rocksdb.Store.offset_key, _TIME_KEY})
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.stale = defaultdict(dict)
+        self.met = defaultdict(set)
         self.recovered = 0
         super().__init__(*args, **kwargs)
 
@@ -200,3 +242,19 @@ class RocksStore(_Bulk, rocksdb.Store):
     def partition_time(self, partition: int) -> int | None:
         found = self._db_for_partition(partition).get(_TIME_KEY)
         return None if found is None else int(_time.unpack(found)[0])
+
+    def scan(self, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        at = self._db_for_partition(partition).iter()
+        at.seek(b"" if after is None else after)
+        found: list[tuple[bytes, bytes]] = []
+        while at.valid() and len(found) < count:
+            key = at.key()
+            if key != after and key not in self._own_keys:
+                found.append((key, at.value()))
+            at.next()
+        at.status()  # an iterator that cannot read just ends; here is why
+        return found
+
+    def users(self, partition: int) -> int:
+        keys: int = self._db_for_partition(partition).property_int_value("rocksdb.estimate-num-keys") or 0
+        return max(0, keys - len(self._own_keys))

@@ -104,6 +104,12 @@ def newest_ms(value: bytes) -> int | None:
     return newest
 
 
+def last_ms(value: bytes) -> int:
+    """The time that decides whether a user is idle: of the newest event, or the floor of a marker."""
+    newest = newest_ms(value)
+    return check(value)[1] if newest is None else newest
+
+
 def is_stale(value: bytes, than: bytes) -> bool:
     """Whether `value` was written by somebody who knew less than the writer of `than`: a source is further back.
 

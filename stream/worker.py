@@ -3,31 +3,37 @@
 import asyncio
 import logging
 import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, cast
 
 import faust
 import mode
 import uvloop
-from faust.types import TP
 
 from models import bundle as bundles
-from stream import topics
+from stream import growth, health, observe, topics
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
 from stream.datafolder import claim
 from stream.encode import Encoder
 from stream.errors import UsageError
+from stream.metrics import Metrics, Totals
 from stream.producer import Producer
+from stream.progress import Phase, Progress
 from stream.settings import TABLE, Settings
 from stream.table import SequenceTable
 from stream.transport import BatchSchema
 from stream.value import source_hash
+from stream.watchdog import Watchdog
 
 log = logging.getLogger("interest")
 
 REPORT_S = 10.0
 REPEAT_S = 10.0
+METADATA_MAX_AGE_MS = 10_000
 RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
 
@@ -35,19 +41,39 @@ STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
 class App(faust.App):
     """Faust's app, which says when it is ready."""
 
+    #: Whether partitions were shared out to this worker yet, be it none.
+    has_joined = False
+    #: Of each topic, at the start.
+    partitions: Mapping[str, int]
+
     def on_rebalance_end(self) -> None:
         super().on_rebalance_end()
         changelogs = self.tables.changelog_topics
-        mine: set[TP] = self.consumer.assignment()
         active = sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic in changelogs)
         standby = sorted(tp.partition for tp in self.assignor.assigned_standbys() if tp.topic in changelogs)
-        log.info("ready: partitions %s, standby %s", active if mine else [], standby)
+        active = active if self.consumer.assignment() else []
+        if not self.has_joined:
+            self.has_joined = True
+            for client in (cast(Consumer, self.consumer), cast(Producer, self.producer)):
+                growth.watch(client.cluster, self.partitions)
+        growth.check_table(self.table, active, self.partitions[self.table.changelog_topic_name])
+        log.info("ready: partitions %s, standby %s", active, standby)
+
+    @property
+    def table(self) -> SequenceTable:
+        """The one table."""
+        return cast(SequenceTable, self.tables[TABLE])
 
 
 class Process(faust.Worker):
     """Faust's worker process; a signal lets the batch in hand finish first."""
 
+    def __init__(self, app: App, progress: Progress, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._progress = progress
+
     async def stop(self) -> None:
+        self._progress.enter(Phase.DRAINING, time.monotonic())
         consumer = cast(Consumer, self.app.consumer)
         if consumer.started and not consumer.closing and not self.crashed:
             log.info("stopping: the batch in hand is finished and committed first")
@@ -76,17 +102,38 @@ def run(settings: Settings) -> None:
     sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
 
     encoder = Encoder(bundle, session, settings.state_cache_users)
+    progress = Progress(time.monotonic())
     with claim(settings.data_dir):
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        app = build(settings, sources, there[settings.changelog_topic].partitions, encoder)
-        process = Process(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+        app, agent = build(settings, sources, {name: info.partitions for name, info in there.items()}, encoder)
+        for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(agent.totals)):
+            app.add_future(task)
+        metrics = Metrics(agent.totals, progress, settings.stall_s, model=bundle.version, provider=settings.provider)
+        process = Process(app, progress, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
         process.spinner = None  # would write to the terminal
-        process.execute_from_commandline()
+        with ExitStack() as beside:
+            if settings.health_address is not None:
+                where = beside.enter_context(
+                    health.serve(settings.health_address, progress, settings.stall_s, metrics.render)
+                )
+                log.info("probes and metrics on http://%s", where)
+            beside.enter_context(Watchdog(progress, settings.stall_s, settings.stall_exit_s, settings.drain_s))
+            process.execute_from_commandline()
 
 
-def build(settings: Settings, sources: dict[str, int], partitions: int, encoder: Encoder) -> App:
-    """The Faust app with its table and agent; `sources` are the hashes of the event topics (stream.value)."""
+def build(
+    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], encoder: Encoder
+) -> tuple[App, BatchAgent]:
+    """The Faust app with its table, and the agent.
+
+    Args:
+        settings: of the worker.
+        sources: hashes of the event topics (stream.value).
+        partitions: of each topic.
+        encoder: the model.
+    """
+    count = partitions[settings.changelog_topic]
     hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
     app = App(
         settings.app_id,
@@ -104,6 +151,8 @@ def build(settings: Settings, sources: dict[str, int], partitions: int, encoder:
         broker_request_timeout=max(40.0, settings.session_timeout_s),
         broker_commit_interval=settings.commit_interval_s,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        producer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         consumer_group_instance_id=settings.instance_id,
         producer_linger_ms=0,  # a batch is all that waits; there is nothing to wait for
         producer_max_batch_size=RECORD_BATCH_BYTES,
@@ -111,7 +160,7 @@ def build(settings: Settings, sources: dict[str, int], partitions: int, encoder:
         table_standby_replicas=settings.standby_replicas,
         Table=SequenceTable,
     )
-    table = cast(SequenceTable, app.Table(TABLE, partitions=partitions))
+    table = cast(SequenceTable, app.Table(TABLE, partitions=count))
     agent = BatchAgent(
         settings,
         sources,
@@ -122,15 +171,15 @@ def build(settings: Settings, sources: dict[str, int], partitions: int, encoder:
     )
 
     @app.agent(
-        app.topic(*settings.event_topics, partitions=partitions, schema=BatchSchema()),
+        app.topic(*settings.event_topics, partitions=count, schema=BatchSchema()),
         name="interest",
         supervisor_strategy=mode.CrashingSupervisor,
     )
     async def work(stream: Any) -> None:
         await agent.run()  # the records wait in the consumer; the stream stays empty
 
-    app.add_future(_report(agent))
-    return app
+    app.partitions = partitions
+    return app, agent
 
 
 def set_up_logging(level: str) -> None:
@@ -165,18 +214,18 @@ class _Sparse(logging.Filter):
         return True
 
 
-async def _report(agent: BatchAgent) -> None:
-    """A line for every REPORT_S in which records came."""
-    totals, reported = agent.totals, 0
+async def _report(totals: Totals) -> None:
+    """A line for every REPORT_S in which something happened."""
+    reported = (0, 0)
     while True:
         await asyncio.sleep(REPORT_S)
-        if totals.records == reported:
+        if (totals.records, totals.swept) == reported:
             continue
         log.info(
             "%d records, %.0f/s: %d accepted, %d late, %d duplicates, %d refused, %d applied before; %d updates; "
-            "%d batches, %d steps, %d users advanced, %d run again",
+            "%d batches, %d steps, %d users advanced, %d run again; %d users idle for too long forgotten",
             totals.records,
-            (totals.records - reported) / REPORT_S,
+            (totals.records - reported[0]) / REPORT_S,
             totals.accepted,
             totals.late,
             totals.duplicates,
@@ -187,5 +236,6 @@ async def _report(agent: BatchAgent) -> None:
             totals.steps,
             totals.advanced,
             totals.reruns,
+            totals.swept,
         )
-        reported = totals.records
+        reported = (totals.records, totals.swept)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from models.bundle import Bundle, session
@@ -23,6 +25,7 @@ from stream.deadletter import Headers
 from stream.encode import Encoder
 from stream.rules import Rules as WorkerRules
 from stream.update import UpdateFormat
+from stream.window import Windows
 from tests.bundles import WORDS, random_bundle
 from tests.reference import Erase, Event, Model, Outcome, Reference, Rules, read_value
 from tests.strategies import SOURCES, TIME_ZERO_MS, USERS, Log, Record, logs, rules, split
@@ -144,10 +147,15 @@ class Memory:
             self.time,
             WorkerRules(self.rules.max_events, self.rules.keep_events, self.rules.max_age_ms, self.rules.idle_ttl_ms),
         )
-        encoded = batch.encode(plan, self.encoder)
-        for row, user in enumerate(plan.encode.tolist()):
-            if plan.keys[user][1] in spoil:
-                encoded.vectors[row, 0] = np.nan
+        call = self.encoder._call
+
+        def spoiling(windows: Windows, users: NDArray[np.int64], *rest: Any) -> Any:
+            vectors, states = call(windows, users, *rest)
+            vectors[[plan.keys[user][1] in spoil for user in users.tolist()], 0] = np.nan
+            return vectors, states
+
+        with patch.object(self.encoder, "_call", spoiling):
+            encoded = batch.encode(plan, self.encoder)
         results = batch.finish(plan, encoded, self.encoder, self.form)
         self.counts = plan.counts
         self.steps, self.reruns = encoded.steps, encoded.reruns

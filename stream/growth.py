@@ -1,0 +1,51 @@
+"""Keys move when a topic's partitions become more: a worker that went on would work on half of a user's window."""
+
+from collections.abc import Iterable, Mapping
+
+from aiokafka.cluster import ClusterMetadata
+
+from stream import partitioning
+from stream.ending import EXIT_MOVED, end
+from stream.table import SequenceTable
+
+SAMPLE_USERS = 200
+#: What carries everything over.
+GROW = "`interest topics grow`"
+
+
+def watch(cluster: ClusterMetadata, expected: Mapping[str, int]) -> None:
+    """End the process when a client knows of other partition counts, now or at any later update of what it knows."""
+
+    def look(cluster: ClusterMetadata) -> None:
+        for topic, count in expected.items():
+            partitions = cluster.partitions_for_topic(topic)
+            if partitions and len(partitions) != count:
+                end(
+                    EXIT_MOVED,
+                    "keys have moved: topic %s has %d partitions, %d expected; stop all workers and run %s",
+                    topic,
+                    len(partitions),
+                    count,
+                    GROW,
+                )
+
+    cluster.add_listener(look)
+    look(cluster)
+
+
+def check_table(table: SequenceTable, partitions: Iterable[int], count: int) -> None:
+    """End the process if users of the table's `partitions` lie where fewer than `count` would have put them."""
+    for partition in partitions:
+        keys = [key for key, _ in table.store.scan(partition, None, SAMPLE_USERS)]
+        former = partitioning.moved_from(keys, partition, count)
+        if former is not None:
+            end(
+                EXIT_MOVED,
+                "keys have moved: the users of %s/%d lie there for %d partitions, the topics have %d; stop all workers "
+                "and run %s",
+                table.changelog_topic_name,
+                partition,
+                former,
+                count,
+                GROW,
+            )

@@ -1,0 +1,72 @@
+"""Looks twice a second at what the worker is about and how far its partitions are (stream.progress)."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from mode import get_logger
+
+from stream.consumer import Consumer
+from stream.progress import Phase, Progress, Reached
+
+if TYPE_CHECKING:
+    from stream.worker import App
+
+log = get_logger(__name__)
+
+LOOK_S = 0.5
+ANSWER_S = 5.0
+
+
+async def tick(progress: Progress) -> None:
+    """Tell that the event loop lives, until the task is cancelled."""
+    while True:
+        progress.tick(time.monotonic())
+        await asyncio.sleep(LOOK_S)
+
+
+async def observe(app: "App", progress: Progress) -> None:
+    """Note the phase and the offsets, until the task is cancelled. A broker that does not answer is a stall."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        phase = _phase(app)
+        progress.enter(phase, time.monotonic())
+        if phase is Phase.RECOVERING:
+            progress.reach(_recovered(app), time.monotonic())
+        elif phase is Phase.RUNNING:
+            consumer = cast(Consumer, app.consumer)
+            positions = consumer.positions
+            try:
+                ends = await asyncio.wait_for(consumer.ends(positions.keys()), ANSWER_S) if positions else {}
+            except Exception as error:  # noqa: BLE001  # whatever it is: no news, which the watchdog counts
+                log.debug("no end offsets: %r", error)
+                continue
+            reached = {(tp.topic, tp.partition): Reached(positions[tp], end) for tp, end in ends.items()}
+            progress.reach(reached, time.monotonic())
+
+
+def _phase(app: "App") -> Phase:
+    if not app.has_joined:
+        return Phase.STARTING
+    if not app.rebalancing:
+        return Phase.RUNNING
+    return Phase.RECOVERING if _recovery(app).in_recovery else Phase.REBALANCING
+
+
+def _recovered(app: "App") -> dict[tuple[str, int], Reached]:
+    """How far the recovery of each partition is."""
+    recovery = _recovery(app)
+    read = recovery.active_offsets
+    return {
+        (tp.topic, tp.partition): Reached(_next(read.get(tp)), _next(last))
+        for tp, last in recovery.active_highwaters.items()
+    }
+
+
+def _next(last: int | None) -> int:
+    """Faust counts by the last offset; -1 or None: there is none."""
+    return 0 if last is None else last + 1
+
+
+def _recovery(app: "App") -> Any:
+    return cast(Any, app.tables).recovery

@@ -1,0 +1,98 @@
+"""What a worker publishes: table values to the changelog, updates, dead letters; all acknowledged before it goes on."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stream.batch import PartitionResult
+from stream.producer import Entry, Producer, Sent
+from stream.settings import Settings
+from stream.table import SequenceTable
+
+#: Metadata and number of records of each record batch, in order.
+Acknowledged = list[tuple[Any, int]]
+Changes = Iterable[tuple[bytes, bytes | None]]
+
+
+class Outbox:
+    """Sends whole record batches and waits for all in-sync replicas.
+
+    It also watches for another writer of the updates. From `begin` on, all records of a partition should be ours; where
+    others lie between, a worker that lost the partition without knowing has written, and the last record of a user
+    may not be the newest.
+    """
+
+    def __init__(self, settings: Settings, table: SequenceTable, producer: Callable[[], Producer]) -> None:
+        self._settings = settings
+        self._table = table
+        self._producer = producer
+        self._letter_partitions = 0
+        self._next: dict[int, int] = {}  # partition of the updates -> offset of the next record, if it is ours
+        #: Offsets of another's records on the updates, [first, end) by partition.
+        self.foreign: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+
+    def begin(self, ends: Mapping[int, int]) -> None:
+        """From now on the worker owns these partitions only; `ends`: the next offset of each on the updates."""
+        self._next = dict(ends)
+        self.foreign.clear()
+
+    async def publish(self, results: Mapping[int, PartitionResult]) -> dict[int, Acknowledged]:
+        """Publish what a batch calls for; the acknowledgements of the changelog, by partition."""
+        now_ms = _now_ms()
+        changelog: dict[int, list[Sent]] = {}
+        updates: dict[int, list[Sent]] = {}
+        letters: list[Sent] = []
+        for partition, result in results.items():
+            changelog[partition] = await self._table.publish(partition, result.values, now_ms)
+            updates[partition] = await self._send_updates(partition, result.updates, now_ms)
+            if result.letters:
+                letters += await self._send_letters(partition, result.letters, now_ms)
+        sent = [future for some in (*changelog.values(), *updates.values(), letters) for future, _ in some]
+        await asyncio.gather(*sent)
+        for partition, some in updates.items():
+            self._note(partition, some)
+        return {partition: _acknowledged(some) for partition, some in changelog.items()}
+
+    async def publish_values(self, partition: int, values: Changes) -> Acknowledged:
+        """Publish table values of one partition."""
+        sent = await self._table.publish(partition, values, _now_ms())
+        await asyncio.gather(*(future for future, _ in sent))
+        return _acknowledged(sent)
+
+    async def publish_updates(self, partition: int, updates: Changes) -> None:
+        """Publish updates of one partition."""
+        sent = await self._send_updates(partition, updates, _now_ms())
+        await asyncio.gather(*(future for future, _ in sent))
+        self._note(partition, sent)
+
+    async def _send_updates(self, partition: int, updates: Changes, now_ms: int) -> list[Sent]:
+        entries: Iterable[Entry] = ((key, value, []) for key, value in updates)
+        return await self._producer().send_batches(self._settings.update_topic, partition, entries, now_ms)
+
+    async def _send_letters(self, partition: int, letters: Iterable[Entry], now_ms: int) -> list[Sent]:
+        producer, topic = self._producer(), self._settings.deadletter_topic
+        if not self._letter_partitions:
+            self._letter_partitions = len(await producer._ensure_producer().partitions_for(topic))
+        return await producer.send_batches(topic, partition % self._letter_partitions, letters, now_ms, gzip=True)
+
+    def _note(self, partition: int, sent: Iterable[Sent]) -> None:
+        """Compare where updates were written with where the last ones ended."""
+        for future, count in sent:
+            offset = future.result().offset
+            if offset < 0:  # acknowledged the second time it was sent: where it lies is not told
+                self._next.pop(partition, None)
+                continue
+            expected = self._next.get(partition, offset)
+            if offset > expected:
+                self.foreign[partition].append((expected, offset))
+            self._next[partition] = offset + count
+
+
+def _acknowledged(sent: Iterable[Sent]) -> Acknowledged:
+    return [(future.result(), count) for future, count in sent]
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

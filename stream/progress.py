@@ -1,0 +1,115 @@
+"""What a worker knows of its own progress: how far each partition is, and for how long nothing has moved.
+
+Written by the event loop, read by other threads. Times are seconds of a monotonic clock, passed in.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+Partition = tuple[str, int]  # topic, partition
+
+
+class Phase(StrEnum):
+    """What a worker is about."""
+
+    STARTING = "starting"
+    REBALANCING = "rebalancing"
+    RECOVERING = "recovering"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a partition is."""
+
+    done: int  # next offset to be worked on
+    end: int  # the broker's end: the offset of the next record
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether a worker makes progress."""
+
+    phase: Phase
+    ready: bool
+    stalled_s: float  # for so long nothing has moved that should have
+    where: str  # what stands still, in one line
+
+
+_WAITING = {
+    Phase.STARTING: "joining the group",
+    Phase.REBALANCING: "a rebalance is on",
+    Phase.RECOVERING: "recovery stands still",
+    Phase.DRAINING: "stopping",
+}
+
+
+class Progress:
+    """Judged by offsets (P8): a worker is well while it moves, or has nothing to do."""
+
+    def __init__(self, now: float) -> None:
+        self._lock = threading.Lock()
+        self._phase = Phase.STARTING
+        self._changed = self._ticked = self._heard = now
+        self._reached: dict[Partition, Reached] = {}
+        self._since: dict[Partition, float] = {}  # since when each partition has not moved
+
+    def enter(self, phase: Phase, now: float) -> None:
+        """A phase begins; nothing happens if it is on already, or the worker is stopping."""
+        with self._lock:
+            if self._phase not in (phase, Phase.DRAINING):
+                self._phase = phase
+                self._changed = self._heard = now
+                self._reached, self._since = {}, {}
+
+    def tick(self, now: float) -> None:
+        """The loop lives."""
+        with self._lock:
+            self._ticked = now
+
+    def reach(self, partitions: Mapping[Partition, Reached], now: float) -> None:
+        """How far all partitions are that the worker has, as just seen; others are forgotten."""
+        with self._lock:
+            self._heard = now
+            since = {}
+            for partition, reached in partitions.items():
+                before = self._reached.get(partition)
+                moved = before is None or before.done != reached.done
+                idle = before is not None and before.done >= before.end
+                since[partition] = now if moved or idle else self._since[partition]
+                if moved:
+                    self._changed = now
+            if self._reached.keys() != partitions.keys():
+                self._changed = now
+            self._reached, self._since = dict(partitions), since
+
+    def status(self, now: float, stall_s: float) -> Status:
+        """How it stands; ready: it runs and has not stood still for `stall_s`."""
+        with self._lock:
+            stalled_s, where = self._stall(now)
+            return Status(self._phase, self._phase is Phase.RUNNING and stalled_s < stall_s, stalled_s, where)
+
+    def reached(self) -> dict[Partition, Reached]:
+        """How far each partition is, as last seen."""
+        with self._lock:
+            return dict(self._reached)
+
+    def _stall(self, now: float) -> tuple[float, str]:
+        """The longest stall and what stands still; the lock is held."""
+        ages = [(now - self._ticked, "the event loop is blocked")]
+        if self._phase is Phase.RUNNING:
+            ages.append((now - self._heard, "no answer from the broker"))
+            behind = {p: r for p, r in self._reached.items() if r.done < r.end}
+            ages += [(now - self._since[p], f"{_at(p, r)}, no progress") for p, r in behind.items()]
+        else:
+            open_ = [_at(p, r) for p, r in self._reached.items() if r.done < r.end]
+            ages.append((now - self._changed, ", ".join([_WAITING[self._phase], *open_[:1]])))
+        stalled_s, what = max(ages)
+        return stalled_s, f"{what} for {stalled_s:.0f} s"
+
+
+def _at(partition: Partition, reached: Reached) -> str:
+    return f"{partition[0]}/{partition[1]} at offset {reached.done}, end {reached.end}"
