@@ -56,11 +56,20 @@ class Progress:
         self._changed = self._ticked = self._heard = now
         self._reached: dict[Partition, Reached] = {}
         self._since: dict[Partition, float] = {}  # since when each partition has not moved
+        self._stood: dict[Partition, tuple[int, float]] = {}  # at which offset, and how long, before a rebalance
 
     def enter(self, phase: Phase, now: float) -> None:
-        """A phase begins; nothing happens if it is on already, or the worker is stopping."""
+        """A phase begins; nothing happens if it is on already, or the worker is stopping.
+
+        A partition that stood still before a rebalance and is where it was afterwards has stood still all the time that
+        the worker was running: rebalance after rebalance must not look like progress.
+        """
         with self._lock:
             if self._phase not in (phase, Phase.DRAINING):
+                if self._phase is Phase.RUNNING:
+                    self._stood = {
+                        p: (r.done, now - self._since[p]) for p, r in self._reached.items() if r.done < r.end
+                    }
                 self._phase = phase
                 self._changed = self._heard = now
                 self._reached, self._since = {}, {}
@@ -80,9 +89,11 @@ class Progress:
                 moved = before is None or before.done != reached.done
                 idle = before is not None and before.done >= before.end
                 since[partition] = now if moved or idle else self._since[partition]
-                if moved:
+                if before is None and self._stood.get(partition, (-1, 0.0))[0] == reached.done:
+                    since[partition] -= self._stood[partition][1]
+                if moved and self._phase is not Phase.DRAINING:
                     self._changed = now
-            if self._reached.keys() != partitions.keys():
+            if self._reached.keys() != partitions.keys() and self._phase is not Phase.DRAINING:
                 self._changed = now
             self._reached, self._since = dict(partitions), since
 
