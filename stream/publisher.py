@@ -67,15 +67,13 @@ class Publisher:
             BrokerError: a batch was not acknowledged; tells how many records and the first one's line.
         """
         for record in records:
-            partition = self._partition(record.key)
-            batch = self._batches.get(partition)
-            if batch is not None and batch.append(record):
-                continue
-            if batch is not None:
-                await self._hand_over(partition)
-            batch = self._batches[partition] = _Batch(self._producer, record.line)
-            if not batch.append(record):
-                raise ValueError(f"line {record.line}: {len(record.value)} bytes do not fit a batch")
+            await self._put(record, self._partition(record.key))
+
+    async def send_everywhere(self, records: Iterable[Record]) -> None:
+        """Hand over records, each to every partition. Raises as `send` does."""
+        for record in records:
+            for partition in range(self._topic.partitions):
+                await self._put(record, partition)
 
     async def flush(self) -> None:
         """Send what waits and return once everything is acknowledged. Raises as `send` does."""
@@ -83,6 +81,16 @@ class Publisher:
             await self._hand_over(partition)
         while self._sent:
             await self._settle()
+
+    async def _put(self, record: Record, partition: int) -> None:
+        batch = self._batches.get(partition)
+        if batch is not None and batch.append(record):
+            return
+        if batch is not None:
+            await self._hand_over(partition)
+        batch = self._batches[partition] = _Batch(self._producer, record.line)
+        if not batch.append(record):
+            raise ValueError(f"line {record.line}: {len(record.value)} bytes do not fit a batch")
 
     def _partition(self, key: bytes) -> int:
         partition = self._partitions.get(key)

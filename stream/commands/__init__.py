@@ -18,6 +18,7 @@ COMMANDS = {
     "publish": "Send a file of events to an event topic.",
     "watch": "Show users' interest vectors as they change.",
     "inspect": "Show one user's window and vector.",
+    "erase": "Forget a user, or many.",
     "deadletters": "Show the records that were refused.",
     "model": "Train and export a model from an event log.",
 }
