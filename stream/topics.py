@@ -78,13 +78,13 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         durable = {"min.insync.replicas": "2" if replication >= 3 else "1"}
         wanted = dict.fromkeys(settings.event_topics, EVENT_CONFIG | durable)
         wanted |= dict.fromkeys((settings.update_topic, settings.changelog_topic), COMPACT_CONFIG | durable)
-        _make(client, {name: config for name, config in wanted.items() if name not in there}, partitions, replication)
+        make(client, {name: config for name, config in wanted.items() if name not in there}, partitions, replication)
         if settings.deadletter_topic not in there:
             # Only now is the limit of the event topics known, whoever made them.
             made = _describe(client, settings.event_topics)
             largest = max(int(info.configs["max.message.bytes"]) for info in made.values())
             letters = durable | {"max.message.bytes": str(largest + DEADLETTER_EXTRA_BYTES)}
-            _make(client, {settings.deadletter_topic: letters}, partitions, replication)
+            make(client, {settings.deadletter_topic: letters}, partitions, replication)
         now = _describe(client, names)
     return [
         f"{'exists' if name in there else 'created'} {name}: {_count(info.partitions, 'partition')}, "
@@ -196,7 +196,12 @@ def _agree(settings: Settings, topics: Mapping[str, TopicInfo], told: int | None
     return told or next(iter(counts.values()), PARTITIONS)
 
 
-def _make(client: KafkaAdminClient, wanted: Mapping[str, Mapping[str, str]], partitions: int, replication: int) -> None:
+def make(client: KafkaAdminClient, wanted: Mapping[str, Mapping[str, str]], partitions: int, replication: int) -> None:
+    """Make topics, each with its configuration, and wait until they are there; one that exists is left as it is.
+
+    Raises:
+        TopicError: Kafka refuses.
+    """
     if not wanted:
         return
     topics = {
