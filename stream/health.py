@@ -1,5 +1,6 @@
 """The probes and the metrics of a worker, on a port of their own: `/livez`, `/readyz`, `/metrics`, and nothing else."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ def serve(address: str, progress: Progress, stall_s: float, render: Callable[[],
         InterestError: the address cannot be taken.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"wrong health address {address!r}: expected HOST:PORT")
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,7 +40,7 @@ def serve(address: str, progress: Progress, stall_s: float, render: Callable[[],
 
         def do_GET(self) -> None:
             status = progress.status(time.monotonic(), stall_s)
-            match self.path:
+            match self.path.partition("?")[0]:
                 case "/livez":
                     self._answer(200, b"alive\n", TEXT)
                 case "/readyz" if status.ready:
@@ -63,13 +65,16 @@ def serve(address: str, progress: Progress, stall_s: float, render: Callable[[],
         def log_message(self, *_arguments: object) -> None:
             """No access log: probes come every few seconds."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+        daemon_threads = True
+
     try:
-        server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+        server = Server((bare, int(port)), Handler)
     except OSError as error:
         raise InterestError(
             f"health address {address}: {error.strerror}; name another by --health-address HOST:PORT"
         ) from error
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:
