@@ -1,127 +1,40 @@
 """Local copies of the sequence table, read and written in bulk: one in memory, one on Faust's RocksDB store.
 
 Each knows up to which changelog offset it is complete, and the partition time; both are written together with the
-values. A store also finds stale changelog records: a worker that lost its partitions without knowing may still write,
-and what it wrote must not win.
+values.
 """
 
+import logging
 import struct
+import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NoReturn, cast
 
 import rocksdict
-from aiokafka import ConsumerRecord
 from faust.stores import base, rocksdb
 from faust.types import TP
 
-from stream.errors import TableValueError
-from stream.value import is_stale, newest_ms
+from stream import localstate
+from stream.bulk import Bulk, Change
+from stream.ending import EXIT_FAILURE, end
+from stream.localstate import NOTE_MS, Changelog, Note
 
-Change = tuple[bytes, bytes | None]
+log = logging.getLogger(__name__)
 
 _TIME_KEY = b"__interest\0partition-time__"  # a user id has no NUL
+_NOTE_KEY = b"__interest\0note__"
 _time = struct.Struct("<q")
 
 
-class BulkStore(Protocol):
-    """What the table asks of a store, besides what Faust does."""
-
-    #: Users of each partition whose newest changelog record is stale, and the value that should stand there.
-    stale: defaultdict[int, dict[bytes, bytes]]
-    #: All users of each partition of whom a stale record was met, also where a newer one stands behind it.
-    met: defaultdict[int, set[bytes]]
-    #: Changelog records that were applied.
-    recovered: int
-
-    def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of some users, None for who is not known."""
-
-    def write(self, tp: TP, changes: Iterable[Change], offset: int | None, time_ms: int | None) -> None:
-        """Write values, and with them the changelog offset and partition time where they are not None, at once."""
-
-    def partition_time(self, partition: int) -> int | None:
-        """The newest accepted event time, ms."""
-
-    def scan(self, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
-        """The next `count` users and values behind user `after`, in the order of the keys; None: from the first.
-
-        Calls from None until fewer than `count` come see every user that is there all the while.
-        """
-
-    def users(self, partition: int) -> int:
-        """How many users there are; on disk an estimate."""
-
-
-class _Merge:
-    """Changelog records of one partition, in order, on top of what is stored."""
-
-    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], stored: Callable[[list[bytes]], Sequence[Any]]):
-        self.changes: dict[bytes, bytes | None] = {}
-        self.stale: dict[bytes, bytes] = {}
-        self.met: set[bytes] = set()
-        self.newest: int | None = None
-        keys = list({record.key for record in records})
-        known = dict(zip(keys, stored(keys), strict=True))
-        for record in records:
-            key, value = record.key, record.value
-            self.stale.pop(key, None)
-            if value is None:
-                self.changes[key] = known[key] = None
-                continue
-            before = known[key]
-            try:
-                time = newest_ms(value)
-                if before is not None and is_stale(value, before):
-                    self.stale[key] = before
-                    self.met.add(key)
-                    continue
-            except TableValueError as error:
-                raise TableValueError(f"{tp.topic}/{tp.partition} at offset {record.offset}: {error}") from error
-            self.changes[key] = known[key] = value
-            if time is not None and (self.newest is None or time > self.newest):
-                self.newest = time
-
-
-class _Bulk:
-    """Recovery in bulk; the stores below add where things are kept."""
-
-    stale: defaultdict[int, dict[bytes, bytes]]
-    met: defaultdict[int, set[bytes]]
-    recovered: int
-
-    read: Callable[[int, Sequence[bytes]], list[bytes | None]]
-    write: Callable[[TP, Iterable[Change], int | None, int | None], None]
-    partition_time: Callable[[int], int | None]
-
-    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Take messages of Faust's recovery, each with all records of one fetch."""
-        for event in batch:
-            message = event.message
-            tp, records = message.tp, message.value
-            partition = tp.partition
-            merge = _Merge(tp, records, lambda keys, p=partition: self.read(p, keys))  # type: ignore[misc]
-            time = self.partition_time(partition)
-            newest = merge.newest if time is None or (merge.newest is not None and merge.newest > time) else None
-            stale = self.stale[partition]
-            for key in merge.changes:
-                stale.pop(key, None)
-            stale.update(merge.stale)
-            self.met[partition] |= merge.met
-            # A stale record must be met again after a crash, until all that it may hide was written behind it.
-            self.write(tp, merge.changes.items(), None if self.met[partition] else message.offset, newest)
-            self.recovered += len(records)
-
-
-class MemoryStore(_Bulk, base.Store[bytes, bytes]):
+class MemoryStore(Bulk, base.Store[bytes, bytes]):
     """Values in dictionaries; after a restart all is read from the changelog again."""
 
     def __post_init__(self) -> None:
-        self.stale = defaultdict(dict)
-        self.met = defaultdict(set)
-        self.recovered = 0
+        self._begin()
         self._values: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._offsets: dict[TP, int] = {}
         self._times: dict[int, int] = {}
@@ -131,7 +44,14 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
         values = self._values[partition]
         return [values.get(key) for key in keys]
 
-    def write(self, tp: TP, changes: Iterable[Change], offset: int | None, time_ms: int | None) -> None:
+    def write(
+        self,
+        tp: TP,
+        changes: Iterable[Change],
+        offset: int | None,
+        time_ms: int | None,
+        complete_ms: int | None = None,
+    ) -> None:
         values = self._values[tp.partition]
         for key, value in changes:
             if value is None:
@@ -178,12 +98,17 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
     ) -> None:
         """Let go of partitions that are neither active nor standby here any more."""
         for tp in [tp for tp in self._offsets if tp not in assigned]:
-            del self._offsets[tp]
-            self._values.pop(tp.partition, None)
-            self._times.pop(tp.partition, None)
-            self._scanned.pop(tp.partition, None)
-            self.stale.pop(tp.partition, None)
-            self.met.pop(tp.partition, None)
+            self._forget_values(tp)
+
+    def throw_away(self, tp: TP, reason: str) -> None:
+        self._forget_values(tp)
+        _tell(tp.partition, reason)
+
+    def _forget_values(self, tp: TP) -> None:
+        self._forget(tp.partition)
+        self._offsets.pop(tp, None)
+        for kept in (self._values, self._times, self._scanned):
+            kept.pop(tp.partition, None)
 
     async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
         raise TypeError("a table in memory has no backups: the changelog is its copy")
@@ -211,50 +136,197 @@ class MemoryStore(_Bulk, base.Store[bytes, bytes]):
             yield from values
 
 
-class RocksStore(_Bulk, rocksdb.Store):
-    """Values in one RocksDB for each partition; a restart reads only the tail of the changelog."""
+class RocksStore(Bulk, rocksdb.Store):
+    """Values in one RocksDB for each partition; a restart reads only the tail of the changelog.
 
-    _own_keys = frozenset({rocksdb.Store.offset_key, _TIME_KEY})
+    Copies are judged when they are opened (stream.localstate). What RocksDB cannot do later ends the process.
+    """
+
+    _own_keys = frozenset({rocksdb.Store.offset_key, _TIME_KEY, _NOTE_KEY})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.stale = defaultdict(dict)
-        self.met = defaultdict(set)
-        self.recovered = 0
+        self._begin()
+        self._notes: dict[int, Note] = {}
         super().__init__(*args, **kwargs)
 
-    def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        get = self._db_for_partition(partition).get
-        return [get(key) for key in keys]
+    @property
+    def _changelog(self) -> Changelog | None:
+        return cast(Changelog | None, cast(Any, self.table).changelog)
 
-    def write(self, tp: TP, changes: Iterable[Change], offset: int | None, time_ms: int | None) -> None:
+    def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._at_work(partition) as db:
+            return [db.get(key) for key in keys]
+
+    def write(
+        self,
+        tp: TP,
+        changes: Iterable[Change],
+        offset: int | None,
+        time_ms: int | None,
+        complete_ms: int | None = None,
+    ) -> None:
+        partition = tp.partition
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        if offset is not None:
-            batch.put(self.offset_key, str(offset).encode())
         if time_ms is not None:
             batch.put(_TIME_KEY, _time.pack(time_ms))
-        self._db_for_partition(tp.partition).write(batch)
+        with self._at_work(partition) as db:
+            if offset is not None:
+                batch.put(self.offset_key, str(offset).encode())
+                self._note(partition, batch, complete_ms)
+            db.write(batch)
+
+    def _note(self, partition: int, into: Any, complete_ms: int | None) -> None:
+        """Put a new note, where the time or what was passed over has changed enough."""
+        note, changelog = self._notes.get(partition), self._changelog
+        if changelog is None:
+            return
+        now = round(time.time() * 1000)
+        written_ms = now if complete_ms is None else min(now, complete_ms)
+        passed_over = self.passed_over.get(partition)
+        if note is None or note.passed_over != passed_over or abs(written_ms - note.written_ms) >= NOTE_MS:
+            self._notes[partition] = note = Note.of(changelog, written_ms, passed_over)
+            into.put(_NOTE_KEY, localstate.pack(note))
 
     def partition_time(self, partition: int) -> int | None:
-        found = self._db_for_partition(partition).get(_TIME_KEY)
+        with self._at_work(partition) as db:
+            found = db.get(_TIME_KEY)
         return None if found is None else int(_time.unpack(found)[0])
 
+    def persisted_offset(self, tp: TP) -> int | None:
+        with self._at_work(tp.partition) as db:
+            found = db.get(self.offset_key)
+        return None if found is None else int(found)
+
     def scan(self, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
-        at = self._db_for_partition(partition).iter()
-        at.seek(b"" if after is None else after)
         found: list[tuple[bytes, bytes]] = []
-        while at.valid() and len(found) < count:
-            key = at.key()
-            if key != after and key not in self._own_keys:
-                found.append((key, at.value()))
-            at.next()
-        at.status()  # an iterator that cannot read just ends; here is why
+        with self._at_work(partition) as db:
+            at = db.iter()
+            at.seek(b"" if after is None else after)
+            while at.valid() and len(found) < count:
+                key = at.key()
+                if key != after and key not in self._own_keys:
+                    found.append((key, at.value()))
+                at.next()
+            at.status()  # an iterator that cannot read just ends; here is why
         return found
 
     def users(self, partition: int) -> int:
-        keys: int = self._db_for_partition(partition).property_int_value("rocksdb.estimate-num-keys") or 0
+        with self._at_work(partition) as db:
+            keys: int = db.property_int_value("rocksdb.estimate-num-keys") or 0
         return max(0, keys - len(self._own_keys))
+
+    def throw_away(self, tp: TP, reason: str) -> None:
+        db = self._dbs.pop(tp.partition, None)
+        if db is not None:
+            db.close()
+        self._remove(tp.partition, reason)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Let go of what is kept in memory of partitions that are not here any more, then as Faust does."""
+        for tp in revoked:
+            if tp.topic in self.table.changelog_topic.topics:
+                self._forget(tp.partition)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def _open_for_partition(self, partition: int) -> Any:
+        """Open a copy that is fit; one that is not is thrown away first."""
+        try:
+            reason = localstate.read_mark(self.partition_path(partition))
+            if reason is None:
+                try:
+                    db = super()._open_for_partition(partition)
+                    reason = self._judge(partition, db)
+                except Exception as error:
+                    if localstate.is_locked(error) or localstate.is_full(error):
+                        raise
+                    reason = f"it cannot be opened: {_line(error)}"
+                else:
+                    if reason is None:
+                        return db
+                    db.close()
+            self._remove(partition, reason)
+            db = super()._open_for_partition(partition)
+            self._note(partition, db, None)
+            return db
+        except Exception as error:
+            if localstate.is_locked(error):
+                raise  # Faust tries again
+            self._fail(partition, error)
+
+    def _judge(self, partition: int, db: Any) -> str | None:
+        """Why a copy that was opened must not be used."""
+        changelog = self._changelog
+        if changelog is None:
+            return None
+        self._notes.pop(partition, None)
+        at = db.iter()
+        at.seek_to_first()
+        has_data = False
+        while at.valid() and not has_data:
+            has_data = at.key() != _NOTE_KEY
+            at.next()
+        at.status()
+        if not has_data:
+            self._note(partition, db, None)
+            return None
+        stored = db.get(_NOTE_KEY)
+        reason = localstate.judge_note(stored, changelog, round(time.time() * 1000))
+        if reason is None:
+            self._notes[partition] = note = localstate.unpack(stored)
+            if note.passed_over is not None:
+                self.passed_over[partition] = note.passed_over
+        return reason
+
+    def _remove(self, partition: int, reason: str) -> None:
+        self._forget(partition)
+        self._notes.pop(partition, None)
+        _tell(partition, reason)
+        localstate.remove(self.partition_path(partition))
+
+    @contextmanager
+    def _at_work(self, partition: int) -> Iterator[Any]:
+        """The RocksDB of a partition; what it cannot do ends the process."""
+        db = self._db_for_partition(partition)
+        try:
+            yield db
+        except Exception as error:  # noqa: BLE001  # rocksdict raises nothing more particular
+            self._fail(partition, error)
+
+    def _fail(self, partition: int, error: Exception) -> NoReturn:
+        path = self.partition_path(partition)
+        if localstate.is_full(error):
+            end(
+                EXIT_FAILURE,
+                "data folder %s: there is no room to write (%s); make room, then start the worker again",
+                path.parent,
+                _line(error),
+            )
+        try:
+            localstate.mark(path, f"it could not be read: {_line(error)}")
+        except OSError as refused:
+            log.warning("%s cannot be marked as damaged: %s; remove it", path, refused)
+        end(
+            EXIT_FAILURE,
+            "data folder %s: the local copy of partition %d cannot be used (%s); start the worker again, the copy is "
+            "then thrown away and recovered from the changelog",
+            path.parent,
+            partition,
+            _line(error),
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _tell(partition: int, reason: str) -> None:
+    log.warning(
+        "partition %d: the local copy is thrown away and recovered whole from the changelog: %s", partition, reason
+    )

@@ -1,18 +1,21 @@
 """The sequence table: Faust's, with its changelog, assignment, standby and recovery, but read and written in bulk."""
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn, cast
 
 import faust
 from faust.types import TP
 from mode import get_logger
 
+from stream.bulk import BulkStore, Change
+from stream.consumer import Consumer
 from stream.ending import EXIT_RECOVERY, end
-from stream.errors import TopicError
+from stream.errors import BrokerError, TopicError
+from stream.localstate import Changelog, judge_offset
 from stream.producer import Entry, Producer, Sent
-from stream.store import BulkStore, Change
 from stream.transport import BatchSchema
 
 log = get_logger(__name__)
@@ -32,9 +35,14 @@ ROCKSDB_OPTIONS = {
 
 
 class SequenceTable(faust.Table[bytes, bytes]):
-    """User id to table value (stream.value), both bytes."""
+    """User id to table value (stream.value), both bytes.
 
-    def __init__(self, app: Any, **kwargs: Any) -> None:
+    Local copies are judged against `changelog` before they are used (stream.localstate); without it all are trusted.
+    """
+
+    def __init__(self, app: Any, *, changelog: Changelog | None = None, **kwargs: Any) -> None:
+        #: What is known of the changelog's topic.
+        self.changelog = changelog
         kwargs.setdefault("schema", BatchSchema())
         # In fetches. With 1, Faust would resume a partition after its recovery.
         kwargs.setdefault("recovery_buffer_size", 2)
@@ -46,6 +54,7 @@ class SequenceTable(faust.Table[bytes, bytes]):
         self._ends: dict[int, int] = {}  # of each partition: behind the last record that was read, or is ours
         self._gaps: defaultdict[int, list[Gap]] = defaultdict(list)
         self._others_warned: set[int] = set()
+        self._has_joined = False
 
     @property
     def store(self) -> BulkStore:
@@ -87,7 +96,7 @@ class SequenceTable(faust.Table[bytes, bytes]):
             TopicError: the changelog has put them where there were records before.
         """
         tp = TP(self.changelog_topic_name, partition)
-        last, gaps = self._end(tp), self._gaps[partition]
+        last = self._end(tp)
         for metadata, count in acknowledged:
             if metadata.offset < 0:
                 continue  # sent twice, and the broker has forgotten where the first went: it lies in the next gap
@@ -97,14 +106,25 @@ class SequenceTable(faust.Table[bytes, bytes]):
                     f"{metadata.offset}: the topic was made anew or has lost its end; start the worker again, local "
                     "state is then recovered"
                 )
-            if metadata.offset > last:
-                gaps.append((last, metadata.offset))
-            last = metadata.offset + count
-        self._ends[partition] = last
-        if gaps and partition not in self._others_warned:
-            self._others_warned.add(partition)
-            log.warning("%s/%d: another writer's records lie between ours", tp.topic, partition)
+            self.meet(partition, metadata.offset)
+            self._ends[partition] = last = metadata.offset + count
         self.store.write(tp, values, self._complete_offset(tp), time_ms)
+        return list(self._gaps[partition])
+
+    def meet(self, partition: int, end: int) -> list[Gap]:
+        """The changelog ends at `end`, and nothing of ours is on its way: what lies behind our last is another's.
+
+        Returns:
+            the gaps that nobody has looked at yet, in order.
+        """
+        tp = TP(self.changelog_topic_name, partition)
+        last, gaps = self._end(tp), self._gaps[partition]
+        if end > last:
+            gaps.append((last, end))
+            self._ends[partition] = end
+            if partition not in self._others_warned:
+                self._others_warned.add(partition)
+                log.warning("%s/%d: another writer's records lie behind ours", tp.topic, partition)
         return list(gaps)
 
     def complete_to(self, partition: int, offset: int) -> None:
@@ -133,6 +153,43 @@ class SequenceTable(faust.Table[bytes, bytes]):
         except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
             _fail(error)
 
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """As Faust does, then judge all copies that are to be used from here on, before recovery asks where they are.
+
+        Also those that were here before: the changelog may have been trimmed or made anew meanwhile.
+        """
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        if self.changelog is None:
+            return
+        try:
+            if self._has_joined:
+                await self._look_again(self.changelog)
+            await self._judge({tp for tp in assigned if tp.topic == self.changelog_topic_name})
+        except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
+            _fail(error)
+        self._has_joined = True
+
+    async def _look_again(self, changelog: Changelog) -> None:
+        try:
+            await asyncio.to_thread(changelog.look_again)
+        except BrokerError as error:
+            log.warning("whether %s is still the same topic is not known: %s", changelog.topic, error)
+
+    async def _judge(self, tps: Collection[TP]) -> None:
+        """Throw away copies that do not fit where the changelog starts and ends."""
+        have = {tp: offset for tp in tps if (offset := self.persisted_offset(tp)) is not None}
+        if not have:
+            return
+        consumer = cast(Consumer, self.app.consumer)
+        starts, ends = await consumer.earliest_offsets(*have), await consumer.ends(have)
+        for tp, offset in have.items():
+            reason = judge_offset(offset, self.store.passed_over.get(tp.partition), starts[tp], ends[tp])
+            if reason is not None:
+                self.store.throw_away(tp, reason)
+                cast(Any, self.app.tables).recovery.revoke(tp)  # it remembers where the copy was
+
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Note how far the copy is complete, and write again what a stale record hides from compaction."""
         await super().on_recovery_completed(active_tps, standby_tps)
@@ -146,6 +203,7 @@ class SequenceTable(faust.Table[bytes, bytes]):
         self._ends.clear()
         self._gaps.clear()
         mine = {tp.partition for tp in active_tps}
+        await self._judge_again({tp for tp in active_tps if tp.partition in self.store.passed_over})
         self.healed = {partition: keys for partition, keys in self.healed.items() if partition in mine}
         for tp in active_tps:
             read = cast(Any, self.app.tables).recovery.active_offsets.get(tp)
@@ -160,6 +218,21 @@ class SequenceTable(faust.Table[bytes, bytes]):
             if met:
                 self.healed[tp.partition] = sorted(met.union(self.healed.get(tp.partition, ())))
             self.write(tp.partition, (), acknowledged, None)
+            have = self.persisted_offset(tp)
+            if have is not None and not self.healed.get(tp.partition):
+                self.store.write(tp, (), have, None)  # notes that it is complete by now
+
+    async def _judge_again(self, tps: Collection[TP]) -> None:
+        """End the process if the changelog was trimmed under the recovery that has just passed over offsets."""
+        if self.changelog is None or not tps:
+            return
+        starts = await cast(Consumer, self.app.consumer).earliest_offsets(*tps)
+        for tp in tps:
+            missing = self.store.passed_over[tp.partition]
+            if missing < starts[tp]:
+                reason = f"{tp.topic}/{tp.partition} was trimmed from {missing} to {starts[tp]} while it was read"
+                self.store.throw_away(tp, reason)
+                end(EXIT_RECOVERY, "recovery failed: %s; start the worker again", reason)
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -20,6 +20,7 @@ from stream.consumer import Consumer
 from stream.datafolder import claim
 from stream.encode import Encoder
 from stream.errors import UsageError
+from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
 from stream.progress import Phase, Progress
@@ -106,7 +107,9 @@ def run(settings: Settings) -> None:
     with claim(settings.data_dir):
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        app, agent = build(settings, sources, {name: info.partitions for name, info in there.items()}, encoder)
+        changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
+        partitions = {name: info.partitions for name, info in there.items()}
+        app, agent = build(settings, sources, partitions, changelog, encoder)
         for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(agent.totals)):
             app.add_future(task)
         metrics = Metrics(agent.totals, progress, settings.stall_s, model=bundle.version, provider=settings.provider)
@@ -123,7 +126,7 @@ def run(settings: Settings) -> None:
 
 
 def build(
-    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], encoder: Encoder
+    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], changelog: Changelog, encoder: Encoder
 ) -> tuple[App, BatchAgent]:
     """The Faust app with its table, and the agent.
 
@@ -131,6 +134,7 @@ def build(
         settings: of the worker.
         sources: hashes of the event topics (stream.value).
         partitions: of each topic.
+        changelog: what local copies are judged by.
         encoder: the model.
     """
     count = partitions[settings.changelog_topic]
@@ -160,7 +164,7 @@ def build(
         table_standby_replicas=settings.standby_replicas,
         Table=SequenceTable,
     )
-    table = cast(SequenceTable, app.Table(TABLE, partitions=count))
+    table = cast(SequenceTable, app.Table(TABLE, partitions=count, changelog=changelog))
     agent = BatchAgent(
         settings,
         sources,
