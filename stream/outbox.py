@@ -77,16 +77,20 @@ class Outbox:
             self._letter_partitions = len(await producer._ensure_producer().partitions_for(topic))
         return await producer.send_batches(topic, partition % self._letter_partitions, letters, now_ms, gzip=True)
 
+    def meet(self, partition: int, end: int) -> None:
+        """The updates end there while nothing of ours is on its way: what lies behind our last is another's."""
+        expected = self._next.get(partition, end)
+        if end > expected:
+            self.foreign[partition].append((expected, end))
+        self._next[partition] = max(end, expected)
+
     def _note(self, partition: int, sent: Iterable[Sent]) -> None:
         """Compare where updates were written with where the last ones ended."""
         for future, count in sent:
             offset = future.result().offset
-            if offset < 0:  # acknowledged the second time it was sent: where it lies is not told
-                self._next.pop(partition, None)
-                continue
-            expected = self._next.get(partition, offset)
-            if offset > expected:
-                self.foreign[partition].append((expected, offset))
+            if offset < 0:
+                continue  # sent twice, and the broker has forgotten where the first went: taken for another's
+            self.meet(partition, offset)
             self._next[partition] = offset + count
 
 
