@@ -238,6 +238,7 @@ class RocksStore(Bulk, rocksdb.Store):
     def _open_for_partition(self, partition: int) -> Any:
         """Open a copy that is fit; one that is not is thrown away first."""
         try:
+            db = None
             reason = localstate.read_mark(self.partition_path(partition))
             if reason is None:
                 try:
@@ -247,10 +248,10 @@ class RocksStore(Bulk, rocksdb.Store):
                     if localstate.is_locked(error) or localstate.is_full(error):
                         raise
                     reason = f"it cannot be opened: {_line(error)}"
-                else:
-                    if reason is None:
-                        return db
-                    db.close()
+            if reason is None:
+                return db
+            if db is not None:
+                db.close()
             self._remove(partition, reason)
             db = super()._open_for_partition(partition)
             self._note(partition, db, None)
