@@ -19,7 +19,7 @@ COMMANDS = {
     "watch": "Show users' interest vectors as they change.",
     "inspect": "Show one user's window and vector.",
     "erase": "Forget a user, or many.",
-    "deadletters": "Show the records that were refused.",
+    "deadletters": "Show the records that were refused, or send them once more.",
     "model": "Train and export a model from an event log.",
 }
 

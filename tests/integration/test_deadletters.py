@@ -85,6 +85,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         "offset": 2,
         "reason": "missing_key",
         "source": "user-events/3/7",
+        "replay": None,
         "key": None,
         "value": "\\xff",
     }
