@@ -60,6 +60,7 @@ class Consumer(driver.Consumer):
         self.closing = False
         self._waiting: dict[TP, Fetched] = {}
         self._taken: set[TP] = set()  # partitions with records in the agent's hands
+        self._passed: dict[TP, int] = {}  # where offsets without records end that lie behind those in hand
         self._arrived = asyncio.Event()
         self._waiter: asyncio.Future[None] | None = None
         self._begun: dict[TP, int] = {}  # where each partition was begun since the last rebalance
@@ -122,10 +123,9 @@ class Consumer(driver.Consumer):
     def done(self, batch: Iterable[Fetched]) -> None:
         """All that the batch called for is acknowledged and written: its offsets may be committed."""
         for fetched in batch:
-            tp = fetched.tp
-            self._taken.discard(tp)
-            # Where nothing waits, what was passed over since (transaction markers) is done with it.
-            self._done[tp] = fetched.end if tp in self._waiting else self._expected.get(tp, fetched.end)
+            self._taken.discard(fetched.tp)
+            # What was passed over right behind it (transaction markers) is done with it.
+            self._done[fetched.tp] = self._passed.pop(fetched.tp, fetched.end)
 
     @property
     def positions(self) -> dict[TP, int]:
@@ -189,7 +189,8 @@ class Consumer(driver.Consumer):
             # Without a timeout this does not wait, so no one moves a position between these lines.
             records = await fetcher.fetched_records(set(states), timeout=0)
         generation = self.app.consumer_generation_id
-        changelog = []
+        changelog, astray = [], []
+        # No await in this loop: a rebalance in between would leave it with positions of before.
         for tp, state in states.items():
             start, next_offset = before[tp], state._position
             if self._is_changelog_tp(tp):
@@ -197,20 +198,28 @@ class Consumer(driver.Consumer):
                     changelog.append(self._changelog_message(tp, records[tp], generation))
                 continue
             # Without records the position may have gone past transaction markers, or aborted or compacted records.
-            if start is None or next_offset is None or start == next_offset or not await self._in_order(tp, start):
+            if start is None or next_offset is None or start == next_offset:
+                continue
+            if not self._in_order(tp, start):
+                astray.append(tp)
                 continue
             self._expected[tp] = next_offset
             if tp in records:
                 self._waiting[tp] = Fetched(tp, records[tp], start, next_offset, generation)
                 self._arrived.set()
-            elif tp not in self._taken:
+            elif tp in self._taken:
+                self._passed[tp] = next_offset
+            else:
                 self._done[tp] = next_offset
+        for tp in astray:
+            if (expected := self._expected.get(tp)) is not None:
+                await self.seek(tp, expected)
         for message in changelog:
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
         return bool(records)
 
-    async def _in_order(self, tp: TP, start: int) -> bool:
-        """Whether a fetch that starts at `start` goes on where the last ended; else the position is put back."""
+    def _in_order(self, tp: TP, start: int) -> bool:
+        """Whether a fetch that starts at `start` goes on where the last ended; else the position must be put back."""
         expected = self._expected.get(tp)
         if expected == start:
             return True
@@ -232,7 +241,6 @@ class Consumer(driver.Consumer):
             return True
         log.warning("%s/%d: fetched from %d, expected %d: seek back", tp.topic, tp.partition, start, expected)
         self._moved[tp] = (expected, start)
-        await self.seek(tp, expected)
         return False
 
     async def _wait_for_records(self) -> None:
@@ -269,6 +277,7 @@ class Consumer(driver.Consumer):
         """Faust's, and partitions without a commit too, which it leaves where they are."""
         self._waiting.clear()
         self._taken.clear()
+        self._passed.clear()
         await super().perform_seek()
         mine = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         at = {tp: offset for tp in mine if (offset := self._read_offset[tp]) is not None}
@@ -311,6 +320,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)  # calls wait_empty, with all that is done still known
         self._waiting.clear()
         self._taken.clear()
+        self._passed.clear()
         self._expected.clear()
         self._begun.clear()
         self._done.clear()
