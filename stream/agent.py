@@ -91,22 +91,26 @@ class BatchAgent:
                     await self._work(consumer, fetched)
 
     async def tend(self) -> None:
-        """Do the upkeep, a slice each second, while no batch is in hand; until the task is cancelled."""
+        """Do the upkeep, a slice each second, until the task is cancelled."""
         while True:
             await asyncio.sleep(UPKEEP_S)
-            consumer = self._consumer()
+            await self.tend_once()
+
+    async def tend_once(self) -> None:
+        """Do a slice of the upkeep once no batch is in hand, if partitions are here to stay."""
+        consumer = self._consumer()
+        if not consumer.is_settled():
+            return
+        async with consumer.in_hand:
             if not consumer.is_settled():
-                continue
-            async with consumer.in_hand:
-                if not consumer.is_settled():
-                    continue
-                self._gauge(consumer)
-                with self._failing("upkeep"):
-                    generation = consumer.app.consumer_generation_id
-                    await self._begin(consumer, generation)
-                    await self._upkeep.mend(consumer, generation)
-                    if self._settings.sweep_users:
-                        await self._upkeep.sweep(consumer, generation)
+                return
+            self._gauge(consumer)
+            with self._failing("upkeep"):
+                generation = consumer.app.consumer_generation_id
+                await self._begin(consumer, generation)
+                await self._upkeep.mend(consumer, generation)
+                if self._settings.sweep_users:
+                    await self._upkeep.sweep(consumer, generation)
 
     def _gauge(self, consumer: Consumer) -> None:
         """Note what is held now, for the metrics."""

@@ -74,7 +74,12 @@ def compare(
             reference = references.setdefault(record.partition, Reference(rules))
             reference.accept(SOURCE, record.offset, record.timestamp, record.key, verdict.value)
     outcome.accepted = sum(reference.outcomes["accepted"] for reference in references.values())
-    users = {key: user for reference in references.values() for key, user in reference.users.items()}
+    users = {
+        key: user
+        for reference in references.values()
+        for key, user in reference.users.items()
+        if not reference.is_idle(user)  # the sweep has forgotten it by then
+    }
     outcome.users = len(users)
 
     held = {record.key: record.value for record in changelog}
