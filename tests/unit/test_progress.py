@@ -114,7 +114,7 @@ def test_the_broker_does_not_answer() -> None:
     progress = running()
     look(progress, 10.0, p0=(9, 9))
 
-    assert (70.0, "no answer from the broker for 70 s") == look(progress, 80.0)
+    assert (70.0, "no answer from the broker, events/0 at offset 9, end 9 for 70 s") == look(progress, 80.0)
     assert not progress.status(80.0, STALL_S).ready
 
 
