@@ -6,6 +6,8 @@ from functools import partial
 from typing import Any
 
 import orjson
+from aiokafka.errors import KafkaError
+from faust.types import TP
 from mode import get_logger
 
 from stream.batch import renew
@@ -23,6 +25,10 @@ from stream.value import is_stale, last_ms, unpack
 log = get_logger(__name__)
 
 Row = tuple[bytes, bytes]
+
+#: Slices from one look at what lies behind our last records to the next.
+LOOK_EVERY = 5
+ANSWER_S = 2.0
 
 
 class Upkeep:
@@ -47,6 +53,7 @@ class Upkeep:
         self._run = run
         self._form = UpdateFormat(settings.update_format, settings.update_categories)
         self._after: dict[int, bytes] = {}  # where the sweep of each partition has come to
+        self._slices = 0
         self.gaps: dict[int, list[Gap]] = {}  # between our records of the changelog, by partition
 
     # -- users idle for too long
@@ -89,10 +96,29 @@ class Upkeep:
         Compaction keeps a user's last record, so a late one of such a worker would win. The changelog's topic keeps
         all records for an hour before it compacts them (`min.compaction.lag.ms`), which is the time that this has.
         """
-        owned = {tp.partition for tp in consumer.positions}
+        owned = sorted({tp.partition for tp in consumer.positions})
+        if self._slices % LOOK_EVERY == 0 and owned:
+            await self._look(consumer, owned)
+        self._slices += 1
         wanted = self._table.healed.keys() | self._outbox.foreign.keys() | {p for p, gaps in self.gaps.items() if gaps}
-        for partition in sorted(wanted & owned):
-            await self._mend(consumer, generation, partition)
+        for partition in owned:
+            if partition in wanted:
+                await self._mend(consumer, generation, partition)
+
+    async def _look(self, consumer: Consumer, partitions: Sequence[int]) -> None:
+        """Note what another writer left behind our last records: who is idle would not meet it by writing."""
+        updates, changelog = self._settings.update_topic, self._settings.changelog_topic
+        try:
+            asked = consumer.ends([TP(topic, partition) for topic in (updates, changelog) for partition in partitions])
+            ends = await asyncio.wait_for(asked, ANSWER_S)
+        except (KafkaError, TimeoutError) as error:
+            log.debug("no ends of updates and changelog, they are looked at later: %r", error)
+            return
+        for tp, offset in ends.items():
+            if tp.topic == updates:
+                self._outbox.meet(tp.partition, offset)
+            else:
+                self.gaps[tp.partition] = self._table.meet(tp.partition, offset)
 
     async def _mend(self, consumer: Consumer, generation: int, partition: int) -> None:
         gaps, foreign = self.gaps.pop(partition, []), self._outbox.foreign.pop(partition, [])
@@ -103,15 +129,16 @@ class Upkeep:
         ]
         updates = await self._read(self._settings.update_topic, partition, foreign)
         old = [key for key, (ours, theirs) in self._beside(partition, updates).items() if is_older(theirs, ours)]
-        log.warning(
-            "partition %d: another worker wrote %d table values and %d updates after it had lost the partition; "
-            "%d and %d of them, older than ours, are written again",
-            partition,
-            len(found),
-            len(updates),
-            len(stale),
-            len({*healed, *old}),
-        )
+        if found or updates or healed:
+            log.warning(
+                "partition %d: another worker wrote %d table values and %d updates after it had lost the partition; "
+                "%d and %d of them, older than ours, are written again",
+                partition,
+                len(found),
+                len(updates),
+                len(stale),
+                len({*healed, *old}),
+            )
         await consumer.check_owner(generation)
         keys = sorted({*healed, *old, *(key for key, _ in stale)})
         values = self._table.read(partition, keys)
@@ -162,10 +189,10 @@ def idle(rows: Sequence[Row], partition_time: int | None, idle_ttl_ms: int) -> l
 
 
 def is_behind(theirs: bytes | None, ours: bytes) -> bool:
-    """Whether a changelog value is of less than ours is; one that cannot be read is."""
+    """Whether a changelog value is of less than ours is; a tombstone, or one that cannot be read, is."""
     try:
-        return theirs is None or is_stale(theirs, ours)
-    except (TableValueError, IndexError):
+        return theirs is None or not unpack(theirs) or is_stale(theirs, ours)
+    except TableValueError:
         return True
 
 
