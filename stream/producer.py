@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers import aiokafka as driver
 
 from stream.consumer import Consumer
+from stream.errors import BrokerError
 
 RETRY_S = 0.1
 
@@ -62,7 +64,8 @@ class Producer(driver.Producer):
         With `gzip` they are compressed: what only came through a topic's size limit so gets through another's.
 
         Returns:
-            for each record batch the future of its acknowledgement and its number of records.
+            for each record batch the future of its acknowledgement, which raises BrokerError where it is refused, and
+            its number of records.
         """
         producer = self._ensure_producer()
 
@@ -70,17 +73,28 @@ class Producer(driver.Producer):
             codec = DefaultRecordBatch.CODEC_GZIP if gzip else DefaultRecordBatch.CODEC_NONE
             return BatchBuilder(self.max_batch_size, codec)
 
+        async def hand_over() -> None:
+            acknowledged = _acknowledged(await producer.send_batch(batch, topic, partition=partition), topic, partition)
+            sent.append((asyncio.ensure_future(acknowledged), count))
+
         sent: list[Sent] = []
         batch, count = create_batch(), 0
         for key, value, headers in entries:
             # A batch that is full takes no more; an empty one takes any record, and the broker is the judge.
             if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
-                sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+                await hand_over()
                 batch, count = create_batch(), 0
                 if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
                     raise ValueError(f"a record of {len(value or b'')} bytes for {topic} does not fit a batch")
             count += 1
         if count:
             batch.close()
-            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+            await hand_over()
         return sent
+
+
+async def _acknowledged(sending: "asyncio.Future[Any]", topic: str, partition: int) -> Any:
+    try:
+        return await sending
+    except KafkaError as error:
+        raise BrokerError(f"{topic}/{partition} does not take what is sent: {error}") from error

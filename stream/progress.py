@@ -112,7 +112,8 @@ class Progress:
         """The longest stall and what stands still; the lock is held."""
         ages = [(now - self._ticked, "the event loop is blocked")]
         if self._phase is Phase.RUNNING:
-            ages.append((now - self._heard, "no answer from the broker"))
+            last = [_at(p, r) for p, r in sorted(self._reached.items())]
+            ages.append((now - self._heard, ", ".join(["no answer from the broker", *last[:1]])))
             behind = {p: r for p, r in self._reached.items() if r.done < r.end}
             ages += [(now - self._since[p], f"{_at(p, r)}, no progress") for p, r in behind.items()]
         else:
