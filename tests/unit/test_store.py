@@ -499,7 +499,7 @@ def test_disk_is_full(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [b"1"] == make("rocksdb", tmp_path).read(0, [b"a"])
 
 
-def test_open_elsewhere_is_not_thrown_away(tmp_path: Path) -> None:
+def test_open_elsewhere_is_not_thrown_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A copy whose lock is held is left alone: Faust tries again, until the one that holds it has let go."""
     rocks = make("rocksdb", tmp_path)
     rocks.write(TP0, [(b"a", b"1")], 1, 1)
@@ -507,5 +507,6 @@ def test_open_elsewhere_is_not_thrown_away(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="lock"):
         make("rocksdb", tmp_path).read(0, [b"a"])
 
+    assert [] == caplog.messages
     close(rocks)
     assert [b"1"] == make("rocksdb", tmp_path).read(0, [b"a"])
