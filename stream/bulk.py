@@ -122,6 +122,9 @@ class Bulk:
             message = event.message
             tp, records = message.tp, message.value
             partition = tp.partition
+            if not records:  # only what nobody sees, as the markers of transactions
+                self._read_to[partition] = message.offset + 1
+                continue
             self._follow(tp, records[0].offset, message.offset)
             merge = _Merge(tp, records, lambda keys, p=partition: self.read(p, keys))  # type: ignore[misc]
             time = self.partition_time(partition)

@@ -194,8 +194,8 @@ class Consumer(driver.Consumer):
         for tp, state in states.items():
             start, next_offset = before[tp], state._position
             if self._is_changelog_tp(tp):
-                if tp in records:
-                    changelog.append(self._changelog_message(tp, records[tp], generation))
+                if next_offset is not None and next_offset != start:
+                    changelog.append(_changelog_message(tp, records.get(tp, ()), next_offset, generation))
                 continue
             # Without records the position may have gone past transaction markers, or aborted or compacted records.
             if start is None or next_offset is None or start == next_offset:
@@ -254,25 +254,6 @@ class Consumer(driver.Consumer):
             self._waiter.cancel()
             self._waiter = None
 
-    def _changelog_message(self, tp: TP, records: Sequence[ConsumerRecord], generation: int) -> ConsumerMessage:
-        """One message with all records; its offset is the last one's, which is what recovery compares."""
-        last = records[-1]
-        return ConsumerMessage(
-            last.topic,
-            last.partition,
-            last.offset,
-            last.timestamp / 1000.0,
-            last.timestamp_type,
-            last.headers,
-            None,
-            cast(bytes, records),
-            None,
-            0,
-            0,
-            tp,
-            generation_id=generation,
-        )
-
     async def perform_seek(self) -> None:
         """Faust's, and partitions without a commit too, which it leaves where they are."""
         self._waiting.clear()
@@ -328,3 +309,26 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.lease.renew()
         await super().on_partitions_assigned(assigned, generation_id)
+
+
+def _changelog_message(tp: TP, records: Sequence[ConsumerRecord], next_offset: int, generation: int) -> ConsumerMessage:
+    """One message with all records, be it none; its offset is the last that was passed, for recovery to compare.
+
+    That may be the marker of a transaction, which is no record: recovery would wait for it without end.
+    """
+    last = records[-1] if records else None
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        next_offset - 1,
+        last.timestamp / 1000.0 if last else 0.0,
+        last.timestamp_type if last else 0,
+        None,
+        None,
+        cast(bytes, records),
+        None,
+        0,
+        0,
+        tp,
+        generation_id=generation,
+    )

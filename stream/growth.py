@@ -1,11 +1,15 @@
-"""Keys move when a topic's partitions become more: a worker that went on would work on half of a user's window."""
+"""Topics that change under a worker, which must not go on then.
+
+Keys move when partitions become more: it would work on half of a user's window. A topic that is deleted may be made
+anew: it would take the new one's offsets for the old one's, and never see what lies before them.
+"""
 
 from collections.abc import Iterable, Mapping
 
 from aiokafka.cluster import ClusterMetadata
 
 from stream import partitioning
-from stream.ending import EXIT_MOVED, end
+from stream.ending import EXIT_FAILURE, EXIT_MOVED, end
 from stream.table import SequenceTable
 
 SAMPLE_USERS = 200
@@ -14,11 +18,17 @@ GROW = "`interest topics grow`"
 
 
 def watch(cluster: ClusterMetadata, expected: Mapping[str, int]) -> None:
-    """End the process when a client knows of other partition counts, now or at any later update of what it knows."""
+    """End the process when a client knows of other partition counts, now or at any later update of what it knows; or
+    when a topic that it knew is gone."""
+    known: set[str] = set()  # a client asks for those only that it has to do with
 
     def look(cluster: ClusterMetadata) -> None:
         for topic, count in expected.items():
             partitions = cluster.partitions_for_topic(topic)
+            if partitions:
+                known.add(topic)
+            elif topic in known and topic not in cluster.unauthorized_topics:
+                end(EXIT_FAILURE, "topic %s was deleted; ends, to look at the topics afresh", topic)
             if partitions and len(partitions) != count:
                 end(
                     EXIT_MOVED,

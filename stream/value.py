@@ -40,6 +40,8 @@ _head = struct.Struct("<BQqBH")
 _source = struct.Struct("<Qq")
 _time = struct.Struct("<q")
 _REVIEW = EVENT_TYPES["review"]
+assert EVENT_DTYPE.fields is not None
+_TYPE_AT: int = EVENT_DTYPE.fields["type"][1]
 
 
 def source_hash(topic: str, topic_id: bytes) -> int:
@@ -96,11 +98,18 @@ def check(value: bytes) -> tuple[int, int, int, int]:
 
 
 def newest_ms(value: bytes) -> int | None:
-    """Time of the newest event; None for a marker."""
+    """Time of the newest event; None for a marker.
+
+    Raises:
+        TableValueError: as `unpack` does. What is read from a changelog is looked at here, and no later.
+    """
     _, _, sources, events = check(value)
+    start = HEAD_BYTES + SOURCE_BYTES * sources
+    end = start + EVENT_BYTES * events
+    _check_tokens(value, end, value[start + _TYPE_AT : end : EVENT_BYTES].count(_REVIEW))
     if not events:
         return None
-    newest: int = _time.unpack_from(value, HEAD_BYTES + SOURCE_BYTES * sources + EVENT_BYTES * (events - 1))[0]
+    newest: int = _time.unpack_from(value, end - EVENT_BYTES)[0]
     return newest
 
 
@@ -127,12 +136,21 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
 def unpack_tokens(value: bytes, start: int, types: NDArray[np.uint8]) -> list[list[int]]:
     """The tokens of each event; `start` is where the reviews' begin. Raises TableValueError when the end is amiss."""
     tokens: list[list[int]] = [[] for _ in types]
-    for index in np.flatnonzero(types == _REVIEW):
+    reviews = np.flatnonzero(types == _REVIEW)
+    _check_tokens(value, start, len(reviews))
+    for index in reviews:
+        count = value[start]
+        tokens[index] = list(struct.unpack_from(f"<{count}I", value, start + 1))
+        start += 1 + 4 * count
+    return tokens
+
+
+def _check_tokens(value: bytes, start: int, reviews: int) -> None:
+    """Whether the tokens of so many reviews fill the bytes from `start` on."""
+    for _ in range(reviews):
         count = value[start] if start < len(value) else TEXT_MAX_TOKENS + 1
         if count > TEXT_MAX_TOKENS or start + 1 + 4 * count > len(value):
             raise TableValueError(f"cut short: {len(value)} bytes end within the text of a review")
-        tokens[index] = list(struct.unpack_from(f"<{count}I", value, start + 1))
         start += 1 + 4 * count
     if start != len(value):
         raise TableValueError(f"{len(value)} bytes, {start} expected")
-    return tokens
