@@ -30,7 +30,7 @@ from tests.integration.workers import Topics, Worker, create_topics, last_values
 from tests.reference import Model, Rules, read_value
 
 TIME_MS = 1_700_000_000_000
-USERS = [f"u{number}" for number in range(40)]
+USERS = [*(f"u{number}" for number in range(40)), "\x01\n", "名\u2028", '"u1"']
 SETTINGS = {"session_timeout_s": 3, "heartbeat_s": 0.5, "commit_interval_s": 0.2}
 
 Database = rocksdict.Rdict
@@ -125,7 +125,8 @@ def assert_exact(names: Names, model: Model) -> None:
 def test_unfit_copies(names: Names, model: Model, tmp_path: Path) -> None:
     """Six copies, each unfit in another way: each is thrown away with its reason, and all is exact (R10, R01, P2, P3).
 
-    Ahead of the changelog, behind its start, of an older and of a later format, too old, half written.
+    Ahead of the changelog, behind its start, of an older and of a later format, too old, half written. Users of any
+    characters survive that (K06), and one whom the changelog has forgotten stays forgotten (P7).
     """
     create_topics(names, partitions=6)
     state, who = tmp_path / "state", ghosts(6)

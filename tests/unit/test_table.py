@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from stream import ending, topics
 from stream.contract import EVENT_DTYPE
 from stream.errors import BrokerError, TopicError
 from stream.localstate import Changelog
+from stream.store import RocksStore
 from stream.table import SequenceTable
 from stream.value import UserState, pack
 from stream.worker import STORES
@@ -82,6 +85,11 @@ def log() -> Log:
 
 @pytest.fixture
 def table(log: Log, monkeypatch: pytest.MonkeyPatch) -> SequenceTable:
+    """A table of two partitions in memory."""
+    return make(log, monkeypatch, store=STORES["memory"])
+
+
+def make(log: Log, monkeypatch: pytest.MonkeyPatch, **options: Any) -> SequenceTable:
     """A table of two partitions; the end of the process raises, and the topic is found as it was."""
 
     def end(code: int, message: str, *arguments: object) -> None:
@@ -92,13 +100,13 @@ def table(log: Log, monkeypatch: pytest.MonkeyPatch) -> SequenceTable:
     app = faust.App(
         "app",
         broker="batchkafka://127.0.0.1:9",
-        store=STORES["memory"],
         autodiscover=False,
         topic_disable_leader=True,
         Table=SequenceTable,
+        **options,
     )
     made: Any = app
-    made.tables = SimpleNamespace(recovery=Recovery(), add=lambda table: table)
+    made.tables = SimpleNamespace(recovery=Recovery())
     made.consumer, made.producer = log, log
     return SequenceTable(app, name="users", partitions=2, changelog=CHANGELOG)
 
@@ -283,6 +291,25 @@ def test_compacted_under_the_recovery(table: SequenceTable, log: Log) -> None:
     recover(table)
 
     assert ([value(2)], 8) == (table.read(0, [b"a"]), table.persisted_offset(TP0))
+
+
+def test_age_of_a_copy(log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A copy on disk is as old as the record it has read, new when recovery is complete, older while users are mended.
+
+    What is behind the offset of a user who is mended was not looked at for good, so tombstones there still count (P7).
+    """
+    table = make(log, monkeypatch, store=STORES["rocksdb"], datadir=tmp_path)
+    store = cast(RocksStore, table.store)
+    apply(table, [record(0, b"a", value(2)), record(1, b"b", value(1))])
+    assert 1 == store._notes[0].written_ms
+
+    table.healed = {0: [b"a"]}
+    recover(table)
+    assert 1 == store._notes[0].written_ms
+
+    table.healed = {}
+    recover(table)
+    assert time.time() * 1000 - 3_600_000 < store._notes[0].written_ms
 
 
 # -- copies that are here already
