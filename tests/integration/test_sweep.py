@@ -72,7 +72,7 @@ def test_idle_users_are_forgotten(names: Names, model: Model, tmp_path: Path) ->
     Nothing expires and nothing is late by an event of tomorrow, which is refused. State that comes from the changelog
     and is never touched expires as well, while partitions move to a second worker. Who returns starts anew, what comes
     late stays late, and everything is what the rules say of the log. At last a value that nobody can read ends the
-    process and is named (W04).
+    process and is named (W04). A record without a key leaves none on the compacted topics (L10).
     """
     create_topics(names, PARTITIONS)
     assert [0, 1] == sorted(partition_of(user.encode(), PARTITIONS) for user in CLOCKS)
@@ -84,6 +84,7 @@ def test_idle_users_are_forgotten(names: Names, model: Model, tmp_path: Path) ->
             send_events(names, ALIVE, TIME_MS + DAY_MS)
             send_events(names, tomorrow, int(time.time() * 1000) + DAY_MS)
             send_events(names, ALIVE, TIME_MS + DAY_MS + 1)
+            send(names.broker, names.event_topic, [(None, b'{"user_id": "u", "type": "click", "item_id": "i0"}')])
             topics.wait_done(one)
             one.kill()
         assert are_forgotten(names, set())
@@ -105,9 +106,11 @@ def test_idle_users_are_forgotten(names: Names, model: Model, tmp_path: Path) ->
 
         outcome = read_outcome(names, model, RULES)
         assert outcome.exact, outcome
-        assert {"timestamp_in_future": 4} == reasons(read(names.broker, names.deadletter_topic))
+        assert {"timestamp_in_future": 4, "missing_key": 1} == reasons(read(names.broker, names.deadletter_topic))
         assert {user.encode() for user in [*ALIVE, *CLOCKS, *IDLE[:3]]} == held(tmp_path / "two")
         values = last_values(read(names.broker, names.changelog_topic))
+        assert None not in values
+        assert None not in last_values(read(names.broker, names.update_topic))
         assert 1 == read_value(values[IDLE[0].encode()].value).version
 
         copy = local_copy(tmp_path / "two", 0)
