@@ -19,6 +19,8 @@ PARTITIONS = 4
 UNKNOWN_TOPIC = 3
 TOPIC_EXISTS = 36
 CREATE = "`interest topics create`"
+#: What carries everything over to more partitions.
+GROW = "`interest topics grow`"
 
 #: The broker's time on every record decides what lies in the future, the same at every replay.
 EVENT_CONFIG = {"message.timestamp.type": "LogAppendTime"}
@@ -184,14 +186,14 @@ def _agree(settings: Settings, topics: Mapping[str, TopicInfo], told: int | None
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise TopicError(
-            f"partition counts differ: {listed}; events, updates and changelog need the same: "
-            f"delete the wrong topic, or name another, then {CREATE}"
+            f"partition counts differ: {listed}; events, updates and changelog need the same: if one that was in use "
+            f"has grown, carry everything over with {GROW}; else delete the wrong one, or name another, then {CREATE}"
         )
     if told is not None and counts and told not in counts.values():
         name, count = next(iter(counts.items()))
         raise TopicError(
             f"topic {name} exists with {_count(count, 'partition')}, asked for {told}; "
-            f"events, updates and changelog need the same: ask for {count}, or delete the topic first"
+            f"events, updates and changelog need the same: ask for {count}, or carry all to more with {GROW}"
         )
     return told or next(iter(counts.values()), PARTITIONS)
 

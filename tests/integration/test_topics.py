@@ -84,7 +84,7 @@ def test_create_refuses_other_partition_counts(settings: Settings, names: Names)
         create(settings, partitions=8)
     assert str(caught.value) == (
         f"topic {names.update_topic} exists with 5 partitions, asked for 8; events, updates and changelog need the "
-        "same: ask for 5, or delete the topic first"
+        "same: ask for 5, or carry all to more with `interest topics grow`"
     )
     assert describe(names.broker, settings.event_topics) == {}
 
