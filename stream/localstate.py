@@ -30,6 +30,7 @@ _HOUR_MS = 3_600_000
 _MARK = ".damaged"
 _THROWN = ".thrown-away"
 _FULL = ("No space left", "File too large", "Disk quota exceeded")
+_BLOCKED = ("Too many open files", "Permission denied", "Read-only file system", "Cannot allocate memory")
 _LOCKED = ("lock hold by", "While lock file")
 
 
@@ -135,8 +136,13 @@ def judge_offset(offset: int, passed_over: int | None, start: int, end: int) -> 
 
 
 def is_full(error: Exception) -> bool:
-    """Whether RocksDB says that there is no room."""
+    """Whether there is no room to write."""
     return any(text in str(error) for text in _FULL)
+
+
+def is_blocked(error: Exception) -> bool:
+    """Whether something besides the copy is the reason, which another copy would meet too."""
+    return is_full(error) or any(text in str(error) for text in _BLOCKED)
 
 
 def is_locked(error: Exception) -> bool:

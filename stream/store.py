@@ -97,8 +97,10 @@ class MemoryStore(Bulk, base.Store[bytes, bytes]):
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Let go of partitions that are neither active nor standby here any more."""
-        for tp in [tp for tp in self._offsets if tp not in assigned]:
-            self._forget_values(tp)
+        topic = cast(Any, self.table).changelog_topic_name
+        here = {tp.partition for tp in assigned if tp.topic == topic}
+        for partition in [partition for partition in self._values if partition not in here]:
+            self._forget_values(TP(topic, partition))
 
     def throw_away(self, tp: TP, reason: str) -> None:
         self._forget_values(tp)
@@ -245,7 +247,7 @@ class RocksStore(Bulk, rocksdb.Store):
                     db = super()._open_for_partition(partition)
                     reason = self._judge(partition, db)
                 except Exception as error:
-                    if localstate.is_locked(error) or localstate.is_full(error):
+                    if localstate.is_locked(error) or localstate.is_blocked(error):
                         raise
                     reason = f"it cannot be opened: {_line(error)}"
             if reason is None:
@@ -302,11 +304,12 @@ class RocksStore(Bulk, rocksdb.Store):
 
     def _fail(self, partition: int, error: Exception) -> NoReturn:
         path = self.partition_path(partition)
-        if localstate.is_full(error):
+        if localstate.is_blocked(error):
             end(
                 EXIT_FAILURE,
-                "data folder %s: there is no room to write (%s); make room, then start the worker again",
+                "data folder %s: %s (%s); mend that, then start the worker again",
                 path.parent,
+                "there is no room to write" if localstate.is_full(error) else "it cannot be used",
                 _line(error),
             )
         try:

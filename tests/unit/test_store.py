@@ -1,5 +1,6 @@
 """The two local copies, on their own: in memory and on disk, in bulk."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -246,6 +247,22 @@ def test_thrown_away(either: Store, caplog: pytest.LogCaptureFixture) -> None:
     assert [(b"b", value(1, 1))] == all_of(either, 0, 5)
 
 
+@pytest.mark.parametrize("kind", ["memory", "rocksdb"])
+def test_partitions_go(kind: str, tmp_path: Path) -> None:
+    """A partition that goes takes what memory holds of it along, with or without an offset; the others stay (R12)."""
+    store = make(kind, tmp_path)
+    cast(Any, store.app).assignor = SimpleNamespace(assigned_standbys=set)
+    for tp in (TP0, TP1):
+        recover(store, [record(0, b"a", value(2, 20)), record(1, b"a", value(1, 10))], tp)
+        recover(store, [record(5, b"b", value(1, 1))], tp)
+
+    asyncio.run(store.on_rebalance({TP1}, {TP0}, set()))
+
+    assert ({1}, {1}, {1: 2}) == ({*store.stale}, {*store.met}, store.passed_over)
+    assert 2 == len(store.scan(1, None, 5))
+    assert (0 if kind == "memory" else 2) == len(store.scan(0, None, 5))
+
+
 # -- on disk
 
 
@@ -478,8 +495,17 @@ def test_damage_met_at_work(use: Use, tmp_path: Path, caplog: pytest.LogCaptureF
     assert [] == caplog.messages
 
 
-@pytest.mark.parametrize("said", ["No space left on device", "File too large", "Disk quota exceeded"])
-def test_disk_is_full(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("No space left on device", "there is no room to write"),
+        ("File too large", "there is no room to write"),
+        ("Disk quota exceeded", "there is no room to write"),
+        ("Too many open files", "it cannot be used"),
+        ("Read-only file system", "it cannot be used"),
+    ],
+)
+def test_disk_is_full(said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No room to write ends the process with a line that names the folder, and the copy is not blamed for it."""
     rocks = make("rocksdb", tmp_path)
     rocks.write(TP0, [(b"a", b"1")], 1, 1)
@@ -494,8 +520,27 @@ def test_disk_is_full(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         code, message = ending_of(lambda: rocks.write(TP0, [(b"a", b"2")], 2, 2))
 
     assert ending.EXIT_FAILURE == code
-    assert message.startswith(f"data folder {path.parent}: there is no room to write (IO error")
+    assert message.startswith(f"data folder {path.parent}: {told} (IO error")
     close(rocks)
+    assert [b"1"] == make("rocksdb", tmp_path).read(0, [b"a"])
+
+
+@pytest.mark.parametrize("said", ["No space left on device", "Permission denied", "Too many open files"])
+def test_cannot_be_opened_for_now(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that something else keeps from being opened is not thrown away: the process ends, the copy stays."""
+    rocks = make("rocksdb", tmp_path)
+    rocks.write(TP0, [(b"a", b"1")], 1, 1)
+    path = close(rocks)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise Exception(f"IO error: While opening: {path}/MANIFEST-000005: {said}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("faust.stores.rocksdb.DB", refuse)
+        code, message = ending_of(lambda: rocks.read(0, [b"a"]))
+
+    assert ending.EXIT_FAILURE == code
+    assert said in message
     assert [b"1"] == make("rocksdb", tmp_path).read(0, [b"a"])
 
 
