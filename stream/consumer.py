@@ -60,6 +60,9 @@ class Consumer(driver.Consumer):
         self.closing = False
         self._waiting: dict[TP, Fetched] = {}
         self._taken: set[TP] = set()  # partitions with records in the agent's hands
+        self._assigned = False  # partitions, since some were revoked
+        self._assignments = 0  # and revocations, so far
+        self._sought = False  # positions, since partitions were assigned
         self._passed: dict[TP, int] = {}  # where offsets without records end that lie behind those in hand
         self._arrived = asyncio.Event()
         self._waiter: asyncio.Future[None] | None = None
@@ -79,7 +82,7 @@ class Consumer(driver.Consumer):
 
     async def take(self, at_least: int) -> list[Fetched]:
         """All that waits, the longest waiting first, until it holds `at_least` records; waits for the first."""
-        while not self._waiting or self.closing or self.app.rebalancing:
+        while not self._waiting or self.closing or not self.owns:
             self._arrived.clear()
             await self._arrived.wait()
         taken: list[Fetched] = []
@@ -106,14 +109,14 @@ class Consumer(driver.Consumer):
             left_s = self.lease.left_s
             if left_s > 0:
                 return
-            if self.app.rebalancing or self.app.should_stop:
+            if not self.owns or self.app.should_stop:
                 raise NotOwnerError(f"no heartbeat was answered in time, by {-left_s:.1f} s")
             await asyncio.sleep(0.05)
 
     async def lease_or_exit(self) -> None:
         """The last look before bytes leave: a produce request that was handed over cannot be called back."""
         while self.lease.left_s <= 0:
-            if self.app.rebalancing:
+            if not self.owns:
                 end(
                     EXIT_ZOMBIE,
                     "partitions may be lost while records wait to be sent: ends rather than write as a zombie",
@@ -128,13 +131,23 @@ class Consumer(driver.Consumer):
             self._done[fetched.tp] = self._passed.pop(fetched.tp, fetched.end)
 
     @property
+    def owns(self) -> bool:
+        """Whether partitions were assigned, recovered and sought, and not revoked since.
+
+        Faust's `app.rebalancing` does not tell: a recovery that ends while the next rebalance waits for the others of
+        the group says that it is over. Batches would be taken from partitions that others are about to get, and, once
+        such a batch was dropped, those behind it.
+        """
+        return self._assigned and self._sought
+
+    @property
     def positions(self) -> dict[TP, int]:
         """The next offset to be worked on, of each event partition that is worked on here."""
         return {tp: self._done.get(tp, start) for tp, start in self._begun.items()}
 
     def is_settled(self) -> bool:
         """Whether partitions are here to stay for now: no rebalance, no recovery, no stop is on."""
-        return not (self.closing or self.app.rebalancing or self.app.should_stop)
+        return self.owns and not (self.closing or self.app.rebalancing or self.app.should_stop)
 
     async def ends(self, tps: Collection[TP]) -> dict[TP, int]:
         """The broker's end of each partition: the offset of its next record, short of open transactions."""
@@ -166,11 +179,11 @@ class Consumer(driver.Consumer):
                 raise
 
     def _fetchable(self) -> set[TP]:
-        """Event partitions only when no rebalance is on (recovery resumes them before it seeks), and one fetch each."""
+        """Event partitions only when they are ours (recovery resumes them before it seeks), and one fetch each."""
         return {
             tp
             for tp in self._get_active_partitions()
-            if self._is_changelog_tp(tp) or (not self.app.rebalancing and tp not in self._waiting)
+            if self._is_changelog_tp(tp) or (self.owns and tp not in self._waiting)
         }
 
     async def _fetch(self) -> bool:
@@ -256,6 +269,7 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Faust's, and partitions without a commit too, which it leaves where they are."""
+        number = self._assignments
         self._waiting.clear()
         self._taken.clear()
         self._passed.clear()
@@ -267,8 +281,10 @@ class Consumer(driver.Consumer):
             at |= {TP(tp.topic, tp.partition): o or 0 for tp, o in (await self.earliest_offsets(*fresh)).items()}
             for tp in fresh:
                 await self.seek(tp, at[tp])
-        self._expected, self._begun = dict(at), dict(at)
-        self._moved.clear()
+        if number == self._assignments:
+            self._expected, self._begun = dict(at), dict(at)
+            self._moved.clear()
+            self._sought = True
 
     # -- acknowledging and ownership
 
@@ -297,6 +313,8 @@ class Consumer(driver.Consumer):
         await self.commit()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._assigned = False
+        self._assignments += 1
         self._waiting.clear()
         await super().on_partitions_revoked(revoked)  # calls wait_empty, with all that is done still known
         self._waiting.clear()
@@ -307,6 +325,10 @@ class Consumer(driver.Consumer):
         self._done.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._waiting.clear()
+        self._assignments += 1
+        self._assigned = True
+        self._sought = all(map(self._is_changelog_tp, assigned))  # where there are none, nobody seeks
         self.lease.renew()
         await super().on_partitions_assigned(assigned, generation_id)
 

@@ -48,7 +48,7 @@ async def observe(app: "App", progress: Progress) -> None:
 def _phase(app: "App") -> Phase:
     if not app.has_joined:
         return Phase.STARTING
-    if not app.rebalancing:
+    if not app.rebalancing and cast(Consumer, app.consumer).owns:
         return Phase.RUNNING
     return Phase.RECOVERING if _recovery(app).in_recovery else Phase.REBALANCING
 

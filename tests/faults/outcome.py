@@ -1,6 +1,6 @@
 """What the topics hold after a run, against the rules applied to the event topic itself, record by record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class Outcome:
     letters_missing: int = 0
     deviation: float = 0.0
     problems: list[str] = field(default_factory=list)
+    #: Users with lost events or some counted twice.
+    amiss: set[bytes] = field(default_factory=set)
 
     @property
     def exact(self) -> bool:
@@ -92,7 +94,18 @@ def compare(
     _compare_updates(outcome, "newest update", users, newest, model)
     _compare_updates(outcome, "last update", users, compacted, model)
     _compare_letters(outcome, refused, letters)
+    for key in sorted(outcome.amiss)[:NAMED_MAX]:
+        outcome.problems += [f"  {line}" for line in _history(key, events, changelog, updates)]
     return outcome
+
+
+def _history(key: bytes, *topics: Sequence[Any]) -> Iterator[str]:
+    """All records of a user, as they came."""
+    records = sorted((record for topic in topics for record in topic if record.key == key), key=lambda r: r.timestamp)
+    for record in records:
+        value = record.value or b"-"
+        shown = str(read_value(value)) if value[:1] not in b"{-" else value[:200].decode(errors="replace")
+        yield f"{record.timestamp} {record.topic}/{record.partition}/{record.offset} {shown[:400]}"
 
 
 def read(broker: str, topic: str) -> list[Any]:
@@ -151,6 +164,7 @@ def _compare_versions(
                 f"user {key.decode()}: version {wanted} expected; changelog {versions[0]}, newest update "
                 f"{versions[1]}, last update {versions[2]}"
             )
+            outcome.amiss.add(key)
 
 
 def _compare_windows(outcome: Outcome, users: Mapping[bytes, User], stored: Mapping[bytes, Shown]) -> None:

@@ -175,6 +175,8 @@ def _finish(ground: Ground, stage: Stage) -> Report:
         if pod.wanted:
             workers.remove(pod)
     outcome = read_outcome(stage.names, ground.model, RULES)
+    if not outcome.exact:
+        outcome.problems += [f"pod {pod.name} said:\n{pod.said}" for pod in workers.pods]
     peak = max(pod.peak_bytes for pod in workers.pods)
     starts = sum(len(pod.workers) for pod in workers.pods)
     return Report(outcome, stage.takeovers_s, workers.exits, starts, peak)

@@ -77,6 +77,7 @@ class Case:
         self.consumer._thread = cast(Any, self)
         self.consumer._active_partitions = set(self.begun)
         self.consumer._expected, self.consumer._begun = dict(self.begun), dict(self.begun)
+        self.consumer._assigned = self.consumer._sought = True
         self.consumer.lease.renew()
 
     def _ensure_consumer(self) -> Client:
@@ -171,13 +172,13 @@ def test_take_waits() -> None:
         taking = asyncio.ensure_future(case.consumer.take(1))
         await asyncio.sleep(0)
         assert not taking.done()
-        case.app.rebalancing = True
+        case.consumer._assigned = False
         case.consumer._waiting[P0] = Fetched(P0, [], 0, 1, GENERATION)
         case.consumer._arrived.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not taking.done()
-        case.app.rebalancing = False
+        case.consumer._assigned = True
         case.consumer._arrived.set()
         assert [P0] == [one.tp for one in await taking]
 
@@ -310,7 +311,7 @@ def test_nothing_is_fetched_in_a_rebalance() -> None:
 
     async def test() -> None:
         case = Case(p0=0)
-        case.app.rebalancing = True
+        case.consumer._assigned = False
         assert not await case.fetch(p0=([0], 1))
         assert not case.consumer._waiting
 
@@ -426,7 +427,7 @@ def test_no_heartbeat_in_a_rebalance() -> None:
     async def test() -> None:
         case = Case(p0=0)
         expire(case)
-        case.app.rebalancing = True
+        case.consumer._assigned = False
         with pytest.raises(NotOwnerError, match=r"no heartbeat was answered in time, by \d+\.\d s"):
             await case.consumer.check_owner(GENERATION)
 
@@ -455,7 +456,7 @@ def test_no_bytes_of_a_zombie() -> None:
         case = Case(p0=0)
         await case.consumer.lease_or_exit()
         expire(case)
-        case.app.rebalancing = True
+        case.consumer._assigned = False
         with pytest.raises(Ended) as ended:
             await case.consumer.lease_or_exit()
         assert EXIT_ZOMBIE == ended.value.code

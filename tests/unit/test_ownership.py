@@ -1,13 +1,17 @@
-"""What may be committed while batches, transaction markers and rebalances cross each other."""
+"""What is done, and what is ours, while batches, transaction markers, recoveries and rebalances cross each other."""
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from faust.types import TP
 
 from stream.consumer import Consumer, Fetched
+from stream.lease import Lease
 
 AT = TP("events", 0)
 
@@ -24,6 +28,8 @@ class Fetches:
         consumer.in_hand = asyncio.Lock()
         consumer.closing = False
         consumer._waiting, consumer._taken, consumer._passed = {}, set(), {}
+        consumer._assigned, consumer._sought, consumer._assignments = True, True, 1
+        consumer.lease = Lease(10.0)
         consumer._arrived, consumer._waiter = asyncio.Event(), None
         consumer._begun, consumer._expected, consumer._moved, consumer._done = {AT: start}, {AT: start}, {}, {}
         consumer.offsets_gone = 0
@@ -45,6 +51,8 @@ class Fetches:
             ),
         )
         consumer._thread = SimpleNamespace(_ensure_consumer=lambda: client)
+        consumer.assignment = lambda: {AT}
+        consumer._read_offset = {AT: start}
 
     async def _fetched_records(self, _tps: set[TP], **_options: int) -> dict[TP, list[str]]:
         records, passed = self._answer
@@ -55,6 +63,19 @@ class Fetches:
         """The client has so many records, and passes over so many offsets behind them."""
         self._answer = (records, passed)
         asyncio.run(self.consumer._fetch())
+
+    @staticmethod
+    def run(callback: Coroutine[Any, Any, None]) -> None:
+        """What Faust or its recovery calls, with what Faust's own consumer does left out."""
+
+        async def nothing(*_arguments: object) -> None:
+            await asyncio.sleep(0)
+
+        names = ("on_partitions_revoked", "on_partitions_assigned", "perform_seek")
+        with ExitStack() as without:
+            for name in names:
+                without.enter_context(patch.object(Consumer.__mro__[1], name, nothing))
+            asyncio.run(callback)
 
     def take(self) -> list[Fetched]:
         """The agent takes what waits."""
@@ -105,3 +126,47 @@ def test_markers_alone(fetches: Fetches) -> None:
     fetches.fetch(0, passed=2_000_000_000)
 
     assert 2_000_000_010 == fetches.consumer._new_offset(AT)
+
+
+def test_recovery_that_ends_in_the_next_rebalance(fetches: Fetches) -> None:
+    """Partitions are not ours again because a recovery ends while the next rebalance waits for the group: what would be
+    taken then, and dropped, would be followed by what lies behind it (P3, P4; R11, R23)."""
+    consumer = fetches.consumer
+    assert consumer.owns
+
+    fetches.run(consumer.on_partitions_revoked({AT}))
+    assert not consumer.owns
+    fetches.run(consumer.perform_seek())  # the recovery of the assignment before
+    assert not consumer.owns
+    fetches.run(consumer.on_partitions_assigned({AT}, 2))
+    assert not consumer.owns
+    fetches.run(consumer.perform_seek())
+    assert consumer.owns
+
+
+def test_revoked_while_it_seeks(fetches: Fetches) -> None:
+    """A seek that ends after the partitions were revoked, or assigned anew, gives nothing back (R11)."""
+    consumer = fetches.consumer
+
+    async def seek_and(*callbacks: Coroutine[Any, Any, None]) -> None:
+        seeking = asyncio.ensure_future(consumer.perform_seek())
+        await asyncio.sleep(0)
+        for callback in callbacks:
+            await callback
+        await seeking
+
+    fetches.run(seek_and(consumer.on_partitions_revoked({AT})))
+    assert not consumer.owns
+    fetches.run(consumer.on_partitions_assigned({AT}, 2))
+    fetches.run(seek_and(consumer.on_partitions_revoked({AT}), consumer.on_partitions_assigned({AT}, 3)))
+    assert not consumer.owns
+
+
+def test_no_partitions(fetches: Fetches) -> None:
+    """A worker that gets no partitions of events is settled all the same: nobody seeks for it (P8)."""
+    consumer = fetches.consumer
+
+    fetches.run(consumer.on_partitions_revoked({AT}))
+    fetches.run(consumer.on_partitions_assigned(set(), 2))
+
+    assert consumer.owns
