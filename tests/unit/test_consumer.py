@@ -69,6 +69,7 @@ class Case:
         self.app = cast(Any, app)
         self.app.tables = SimpleNamespace(changelog_topics=set())
         self.app.consumer_generation_id = GENERATION
+        self.app.rebalancing = False
         self.begun = {TP("events", int(name[1:])): offset for name, offset in positions.items()}
         self.client = Client(self.begun)
         self.sought: list[tuple[TP, int]] = []
@@ -78,12 +79,6 @@ class Case:
         self.consumer._expected, self.consumer._begun = dict(self.begun), dict(self.begun)
         self.consumer._assigned = self.consumer._sought = True
         self.consumer.lease.renew()
-        self.own(True)
-
-    def own(self, ours: bool) -> None:
-        """Whether the partitions are this worker's for now, or a rebalance is on."""
-        vars(self.consumer).update(_assigned=ours, _sought=ours)
-        self.app.rebalancing = not ours
 
     def _ensure_consumer(self) -> Client:
         return self.client
