@@ -164,6 +164,11 @@ class Consumer(driver.Consumer):
         """What the client knows of topics and their partitions."""
         return self._thread._ensure_consumer()._client.cluster
 
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """The topics of the group: events and changelog."""
+        return frozenset(self._thread._ensure_consumer().subscription())
+
     # -- fetching
 
     async def _drain_messages(self, fetcher: Any) -> None:

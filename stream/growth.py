@@ -4,7 +4,7 @@ Keys move when partitions become more: it would work on half of a user's window.
 anew: it would take the new one's offsets for the old one's, and never see what lies before them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from aiokafka.cluster import ClusterMetadata
 
@@ -18,17 +18,20 @@ _VERSION = slice(1, 9)  # of a table value
 _MARKER = bytes(8)
 
 
-def watch(cluster: ClusterMetadata, expected: Mapping[str, int]) -> None:
-    """End the process when a client knows of other partition counts, now or at any later update of what it knows; or
-    when a topic that it knew is gone."""
-    known: set[str] = set()  # a client asks for those only that it has to do with
+def watch(cluster: ClusterMetadata, expected: Mapping[str, int], lasting: Container[str] = ()) -> None:
+    """End the process when a client knows of other partition counts, now or at any later update of what it knows.
+
+    Of `lasting` topics the client asks at each update: one that it knew and knows no longer was deleted, which ends the
+    process too. Others may come and go in what it knows.
+    """
+    known: set[str] = set()
 
     def look(cluster: ClusterMetadata) -> None:
         for topic, count in expected.items():
             partitions = cluster.partitions_for_topic(topic)
             if partitions:
                 known.add(topic)
-            elif topic in known and topic not in cluster.unauthorized_topics:
+            elif topic in known and topic in lasting and topic not in cluster.unauthorized_topics:
                 end(EXIT_FAILURE, "topic %s was deleted; ends, to look at the topics afresh", topic)
             if partitions and len(partitions) != count:
                 end(

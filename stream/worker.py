@@ -55,8 +55,9 @@ class App(faust.App):
         active = active if self.consumer.assignment() else []
         if not self.has_joined:
             self.has_joined = True
-            for client in (cast(Consumer, self.consumer), cast(Producer, self.producer)):
-                growth.watch(client.cluster, self.partitions)
+            consumer = cast(Consumer, self.consumer)
+            growth.watch(consumer.cluster, self.partitions, consumer.subscribed)
+            growth.watch(cast(Producer, self.producer).cluster, self.partitions)
         growth.check_table(self.table, active, self.partitions[self.table.changelog_topic_name])
         log.info("ready: partitions %s, standby %s", active, standby)
 
