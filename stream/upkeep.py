@@ -79,6 +79,7 @@ class Upkeep:
             self.gaps[partition] = self._table.write(partition, tombstones, acknowledged, None)
             self._encoder.cache.forget([(partition, key) for key in keys])
             self._totals.swept += len(keys)
+            self._totals.updates += len(keys)
 
     def _next(self, partition: int, count: int) -> list[Row]:
         rows = self._table.store.scan(partition, self._after.get(partition), count)
@@ -154,6 +155,7 @@ class Upkeep:
             self._table.complete_to(partition, gaps[-1][1])
         self.gaps[partition] = self._table.write(partition, (), acknowledged, None)
         self._totals.rewritten += len(keys)
+        self._totals.updates += len(renewed)
 
     async def _read(self, topic: str, partition: int, ranges: Sequence[Gap]) -> dict[bytes, bytes | None]:
         """The last value of each key in some ranges of a partition."""
