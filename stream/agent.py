@@ -143,8 +143,8 @@ class BatchAgent:
 
     async def _work(self, consumer: Consumer, fetched: list[Fetched]) -> None:
         totals, generation = self.totals, fetched[0].generation
-        if any(f.generation != generation for f in fetched):
-            raise NotOwnerError("the group has moved on between two fetches")
+        if not consumer.owns or any(f.generation != generation for f in fetched):
+            raise NotOwnerError("the partitions were given away before it was begun")
         await consumer.check_owner(generation)
         await self._begin(consumer, generation)
         with totals.timed("prepare"):

@@ -142,8 +142,13 @@ class FakeConsumer:
         self.positions: dict[TP, int] = {}
         self.offsets_gone = 0
 
-    def is_settled(self) -> bool:
+    @property
+    def owns(self) -> bool:
         """Whether the group has not moved on."""
+        return self.is_settled()
+
+    def is_settled(self) -> bool:
+        """As `owns`."""
         return bool(self._life.world.generation == self.app.consumer_generation_id)
 
     async def join(self) -> None:

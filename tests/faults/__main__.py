@@ -59,7 +59,7 @@ def _soak(ground: Ground, seconds: float, seed: int) -> int:
     outcome = report.outcome
     say(table(rows))
     say(f"{report.starts} workers started; ended: {exits(report.exits)}; at most {report.peak_bytes >> 20} MiB each")
-    say(str(outcome))
+    say(str(outcome), *outcome.problems, sep="\n")
     say(f"lost {outcome.lost} twice {outcome.twice}")
     return int(not outcome.exact)
 
