@@ -117,15 +117,17 @@ class _Growth:
             states = {partition: self._unpack(partition, key, value) for partition, value in values.items() if value}
             if not states:
                 continue
-            merged += sum(state.version > 0 for state in states.values()) > 1
+            is_merged = sum(state.version > 0 for state in states.values()) > 1
+            merged += is_merged
             for partition, state in states.items():
                 for source, offset in state.positions.items():
                     place = hashes.get(source, ""), partition
                     if place not in self._starts:
                         continue
-                    if offset >= self._starts[place]:
+                    is_held = offset >= self._starts[place]
+                    if is_held:
                         self._held.setdefault(place, {})[key] = offset
-                    if len(states) > 1 or offset >= self._starts[place]:
+                    if is_held or is_merged:
                         wanted[place][key] = offset
             for partition, state in rekey(key, states, plan.old, plan.new, old.rules).items():
                 table[partition, key] = pack(state)
@@ -303,11 +305,10 @@ class _Growth:
 def _make(plan: Plan) -> None:
     """Make the new topics that are not there, with the old ones' own configuration, and that for notes."""
     with admin(plan.settings.broker) as client:
-        found = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in plan.names])[
-            "topic"
-        ]
+        found = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in plan.names])
         for old, name in plan.names.items():
-            own = {key: str(entry["value"]) for key, entry in found[old].items() if entry["config_source"] == _OVERRIDE}
+            entries = found["topic"][old].items()
+            own = {key: str(entry["value"]) for key, entry in entries if entry["config_source"] == _OVERRIDE}
             stamp = AS_GIVEN if old in plan.settings.event_topics else {}
             if name not in plan.there:
                 make(client, {name: own | stamp}, plan.new, plan.there[old].replication)

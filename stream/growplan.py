@@ -158,12 +158,12 @@ def _check_new(plan: Plan) -> None:
     for info in new:
         if info.partitions != plan.new:
             raise TopicError(
-                f"topic {info.name} exists with {info.partitions} partitions, expected {plan.new}: delete it"
+                f"topic {info.name} exists with {info.partitions} partitions, expected {plan.new}; delete it"
             )
     _, ends = reach(plan.settings.broker, [info.name for info in new])
     for (name, _), end in ends.items():
         if end > 0:
-            raise TopicError(f"topic {name} exists and has held records that are not of this command; delete it first")
+            raise TopicError(f"topic {name} exists with records that are not of this command; delete it first")
 
 
 def _read_note(settings: Settings, there: Collection[str]) -> Note | None:

@@ -10,6 +10,8 @@ import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from stream.carrier import Carrier
 from stream.commands import run
@@ -17,7 +19,7 @@ from stream.connect import admin
 from stream.consume import read_all
 from stream.ending import EXIT_MOVED
 from stream.publisher import partition_of
-from stream.topics import describe
+from stream.topics import describe, make
 from tests.bundles import random_bundle
 from tests.integration.conftest import Names
 from tests.integration.sender import send
@@ -39,19 +41,23 @@ class KilledError(Exception):
 
 
 class Shop:
-    """Makes events, each later than the one before, and knows what all of them must give."""
+    """Makes events, each later than the one before, and knows what all of them must give.
+
+    Every fourth user's have ids; without one, an event that comes twice counts twice.
+    """
 
     def __init__(self) -> None:
         self.reference = Reference()
         self._count = 0
 
     def clicks(self, rounds: int, users: Iterable[str] = USERS) -> list[Event]:
-        """So many clicks of each user, with ids."""
+        """So many clicks of each user."""
         made = []
         for _ in range(rounds):
             for user in users:
                 self._count += 1
-                made.append(click(user, TIME_MS + self._count, f"e{self._count}", f"i{self._count % 3}"))
+                event_id = f"e{self._count}" if user in USERS[::4] else None
+                made.append(click(user, TIME_MS + self._count, event_id, f"i{self._count % 3}"))
         return made
 
     def send(self, names: Names, events: Sequence[Event]) -> None:
@@ -64,7 +70,7 @@ class Shop:
             self.reference.accept(0, self._count * 1000 + offset, 0, key, found)
 
 
-def click(user: str, time_ms: int, event_id: str, item: str = "i1") -> Event:
+def click(user: str, time_ms: int, event_id: str | None, item: str = "i1") -> Event:
     """A click."""
     return {"user_id": user, "type": "click", "item_id": item, "timestamp": time_ms, "event_id": event_id}
 
@@ -205,18 +211,18 @@ def test_a_topic_grows_under_a_worker(
     assert f"{names.event_topic} has {GROWN}, {names.update_topic} has {OLD}" in start.stderr
     assert "`interest topics grow`" in start.stderr
 
-    shop.send(names, shop.clicks(2))
+    shop.send(names, shop.clicks(2, USERS[20:]))  # the others' updates must come without an event
     erased, before_ms = ERASED.encode(), round(time.time() * 1000)
-    send(names.broker, names.event_topic, [(erased, orjson.dumps(click(ERASED, before_ms, "before")))])
+    send(names.broker, names.event_topic, [(erased, orjson.dumps(click(ERASED, before_ms, None)))])
     assert 0 == run(["erase", ERASED])
     after_ms = round(time.time() * 1000) + 1000
-    send(names.broker, names.event_topic, [(erased, orjson.dumps(click(ERASED, after_ms, "after")))])
+    send(names.broker, names.event_topic, [(erased, orjson.dumps(click(ERASED, after_ms, None)))])
     send(names.broker, names.update_topic, [(USERS[0].encode(), None)])
     wait_stopped(names)
 
     assert "nothing was done: --send does it" == grow(capsys)[-1]
     assert {} == describe(names.broker, [to.event_topic, to.update_topic, to.changelog_topic])
-    assert killed_on_the_way(names, monkeypatch, [1, 2, 5, 10, 18, 30, 12, 7, 9]) > 4
+    assert killed_on_the_way(names, monkeypatch, [1, 2, 6, 20, 40, 8]) > 3
     lines = grow(capsys, "--send")
     assert [f"  INTEREST_APP_ID={to.app_id}", f"  INTEREST_EVENT_TOPICS={to.event_topic}"] == lines[-4:-2]
     assert "LogAppendTime" == describe(names.broker, [to.event_topic])[to.event_topic].configs["message.timestamp.type"]
@@ -243,3 +249,56 @@ def test_a_topic_grows_under_a_worker(
     assert (1, [after_ms]) == (found[home].version, [event.timestamp for event in found[home].events])
     assert {0} == {state.version for partition, state in found.items() if partition != home}
     assert all(before_ms <= state.floor <= after_ms for state in found.values())
+
+
+def test_what_is_refused(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too few partitions, new topics that are not ours, and a worker that began too early: each is named."""
+    to = grown(names)
+    new = {to.event_topic, to.update_topic, to.changelog_topic}
+    assert f"error: missing on {names.broker}: {names.event_topic}, {names.update_topic}, " in refused(capsys)
+    create_topics(names, OLD)
+    grow_topic(names, names.update_topic, NEW + 1)
+    assert refused(capsys, code=2) == (
+        f"error: wrong --partitions {NEW}: expected more than the {OLD} of {names.changelog_topic}, and no fewer than "
+        f"{NEW + 1}, to which others have grown"
+    )
+    with admin(names.broker) as client:
+        client.delete_topics([names.update_topic])
+    create_topics(names, OLD)
+    assert "expected more than the 4 of " in refused(capsys, "--partitions", str(OLD), code=2)
+
+    with admin(names.broker) as client:
+        make(client, {to.update_topic: {"retention.ms": "-1"}}, NEW, 1)
+    send(names.broker, to.update_topic, [(b"u1", b"foreign")])
+    assert refused(capsys) == (
+        f"error: topic {to.update_topic} exists with records that are not of this command; delete it first"
+    )
+    with admin(names.broker) as client:
+        client.delete_topics([to.update_topic])
+        make(client, {to.update_topic: {}}, OLD, 1)
+    assert f"error: topic {to.update_topic} exists with {OLD} partitions, expected {NEW}; delete it" == refused(capsys)
+    with admin(names.broker) as client:
+        client.delete_topics([to.update_topic])
+        make(client, {to.event_topic: {}}, NEW, 1)
+        client.alter_group_offsets(to.app_id, {TopicPartition(to.event_topic, 0): OffsetAndMetadata(0, "", -1)})
+    assert refused(capsys).startswith(f"error: group {to.app_id} has worked before everything was carried: ")
+    with admin(names.broker) as client:
+        client.delete_groups([to.app_id])
+
+    send(names.broker, names.event_topic, [(None, b"no key"), (b"u1", b"no event")])
+    assert "  events: 2 that no worker had taken, " in "\n".join(grow(capsys, "--send"))
+    assert {(None, b"no key"), (b"u1", b"no event")} == {
+        (record.key, record.value) for record in read_all(names.broker, to.event_topic)
+    }
+    configs = {name: info.configs["cleanup.policy"] for name, info in describe(names.broker, new).items()}
+    assert {to.event_topic: "delete", to.update_topic: "compact", to.changelog_topic: "compact"} == configs
+    assert refused(capsys, "--partitions", "16").startswith(f"error: {names.app_id} was carried to {NEW} partitions, ")
+    with admin(names.broker) as client:
+        client.delete_topics([to.update_topic])
+    assert refused(capsys).startswith(f"error: topic {to.update_topic} was deleted or made anew since it was carried; ")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    """The one line of an error."""
+    (line,) = grow(capsys, "--send", *arguments, code=code)
+    return line
