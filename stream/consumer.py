@@ -11,19 +11,20 @@ Changelog records still go Faust's way, also as whole fetches, so that assignmen
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 from aiokafka import ConsumerRecord
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import get_logger
 
-from stream.ending import EXIT_FAILURE, EXIT_ZOMBIE, end
+from stream.ending import EXIT_FAILURE, EXIT_RECOVERY, EXIT_ZOMBIE, end
 from stream.inline import InlineConsumerThread, InlineWorker
 from stream.lease import Lease
 
@@ -153,6 +154,32 @@ class Consumer(driver.Consumer):
         """The broker's end of each partition: the offset of its next record, short of open transactions."""
         found = await self._thread._ensure_consumer().end_offsets(list(tps))
         return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """The ends of the changelog, for recovery. Without an answer the process ends: none is not empty."""
+        with self._answered("ends", partitions):
+            return await super().highwaters(*partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """The offsets where logs begin; see `highwaters`."""
+        with self._answered("begins", partitions):
+            return await super().earliest_offsets(*partitions)
+
+    @contextmanager
+    def _answered(self, what: str, partitions: Sequence[TP]) -> Iterator[None]:
+        try:
+            yield
+        except IllegalStateError:
+            raise  # another rebalance, which Faust begins anew with
+        except KafkaError as error:
+            where = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions))
+            end(
+                EXIT_RECOVERY,
+                "recovery failed: the broker does not say where %s %s: %s; start the worker again",
+                where,
+                what,
+                error,
+            )
 
     async def drain(self) -> None:
         """Take no further batch, finish the one in hand, commit."""

@@ -116,6 +116,7 @@ def read(broker: str, topic: str) -> list[Any]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         max_poll_records=10_000,
+        check_crcs=False,  # in pure Python, 0.4 s for each MB
     )
     try:
         tps = [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic))]

@@ -120,8 +120,11 @@ def test_changelog(names: Names, model: Model, tmp_path: Path, monkeypatch: pyte
             injected.setenv("PYTHONPATH", str(INJECT), prepend=os.pathsep)
             injected.setenv("FAULT", "end_offsets")
             with start(tmp_path / "two") as worker:
-                assert worker.process.wait(60) > 0
-                assert "end offsets: no answer" in worker.said
+                assert EXIT_RECOVERY == worker.process.wait(60)
+                last = worker.said.splitlines()[-1]
+                assert f"does not say where {names.changelog_topic}/0, {names.changelog_topic}/1, " in last
+                assert "end offsets: no answer" in last
+                assert "Traceback" not in worker.said
                 assert "ready: partitions" not in worker.said
         assert (before, 4) == (topics.updates(), topics.lag())
 

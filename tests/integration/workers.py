@@ -229,7 +229,12 @@ class Topics:
 
 def read(broker: str, topic: str) -> list[Any]:
     """All records of a topic, each partition in its order."""
-    consumer = KafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(
+        bootstrap_servers=broker,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        check_crcs=False,  # in pure Python, 0.4 s for each MB
+    )
     try:
         consumer.assign(
             [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic))]
