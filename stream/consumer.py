@@ -11,20 +11,19 @@ Changelog records still go Faust's way, also as whole fetches, so that assignmen
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from aiokafka import ConsumerRecord
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from faust.types.tuples import ConsumerMessage
 from mode import get_logger
 
-from stream.ending import EXIT_FAILURE, EXIT_RECOVERY, EXIT_ZOMBIE, end
+from stream.ending import EXIT_FAILURE, EXIT_ZOMBIE, end
+from stream.followed import changelog_message
 from stream.inline import InlineConsumerThread, InlineWorker
 from stream.lease import Lease
 
@@ -155,32 +154,6 @@ class Consumer(driver.Consumer):
         found = await self._thread._ensure_consumer().end_offsets(list(tps))
         return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
-    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """The ends of the changelog, for recovery. Without an answer the process ends: none is not empty."""
-        with self._answered("ends", partitions):
-            return await super().highwaters(*partitions)
-
-    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """The offsets where logs begin; see `highwaters`."""
-        with self._answered("begins", partitions):
-            return await super().earliest_offsets(*partitions)
-
-    @contextmanager
-    def _answered(self, what: str, partitions: Sequence[TP]) -> Iterator[None]:
-        try:
-            yield
-        except IllegalStateError:
-            raise  # another rebalance, which Faust begins anew with
-        except KafkaError as error:
-            where = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions))
-            end(
-                EXIT_RECOVERY,
-                "recovery failed: the broker does not say where %s %s: %s; start the worker again",
-                where,
-                what,
-                error,
-            )
-
     async def drain(self) -> None:
         """Take no further batch, finish the one in hand, commit."""
         self.closing = True
@@ -240,7 +213,7 @@ class Consumer(driver.Consumer):
             start, next_offset = before[tp], state._position
             if self._is_changelog_tp(tp):
                 if next_offset is not None and next_offset != start:
-                    changelog.append(_changelog_message(tp, records.get(tp, ()), next_offset, generation))
+                    changelog.append(changelog_message(tp, records.get(tp, ()), next_offset, generation))
                 continue
             # Without records the position may have gone past transaction markers, or aborted or compacted records.
             if start is None or next_offset is None or start == next_offset:
@@ -363,26 +336,3 @@ class Consumer(driver.Consumer):
         self._sought = all(map(self._is_changelog_tp, assigned))  # where there are none, nobody seeks
         self.lease.renew()
         await super().on_partitions_assigned(assigned, generation_id)
-
-
-def _changelog_message(tp: TP, records: Sequence[ConsumerRecord], next_offset: int, generation: int) -> ConsumerMessage:
-    """One message with all records, be it none; its offset is the last that was passed, for recovery to compare.
-
-    That may be the marker of a transaction, which is no record: recovery would wait for it without end.
-    """
-    last = records[-1] if records else None
-    return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        next_offset - 1,
-        last.timestamp / 1000.0 if last else 0.0,
-        last.timestamp_type if last else 0,
-        None,
-        None,
-        cast(bytes, records),
-        None,
-        0,
-        0,
-        tp,
-        generation_id=generation,
-    )

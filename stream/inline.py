@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.consumer import ConsumerThread
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import maybe_async
+
+from stream.ending import EXIT_RECOVERY, end
 
 if TYPE_CHECKING:
     from stream.consumer import Consumer
@@ -63,8 +67,34 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = renewing_heartbeat
 
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """The ends of the changelog, for recovery. Without an answer the process ends: none is not empty."""
+        with _answered("ends", partitions):
+            return await super().highwaters(*partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """The offsets where logs begin; see `highwaters`."""
+        with _answered("begins", partitions):
+            return await super().earliest_offsets(*partitions)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.consumer.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+
+@contextmanager
+def _answered(what: str, partitions: Sequence[TP]) -> Iterator[None]:
+    try:
+        yield
+    except IllegalStateError:
+        raise  # another rebalance, which Faust begins anew with
+    except KafkaError as error:
+        end(
+            EXIT_RECOVERY,
+            "recovery failed: the broker does not say where %s %s: %s; start the worker again",
+            ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions)),
+            what,
+            error,
+        )
