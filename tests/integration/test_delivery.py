@@ -6,8 +6,6 @@ Afterwards, with all in order again, the outcome is what the rules say.
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -24,6 +22,7 @@ from tests.faults.broker import FaultyBroker
 from tests.faults.outcome import compare, read, read_outcome
 from tests.faults.proxy import Proxy, free_port
 from tests.integration.conftest import Names
+from tests.integration.probes import answer, found, metrics
 from tests.integration.sender import Keyed, send
 from tests.integration.workers import Topics, Worker, create_topics, wait_for
 from tests.reference import Model, Rules
@@ -76,29 +75,6 @@ def limit(names: Names, topic: str, size: int) -> None:
     with admin(names.broker) as client:
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(size)})])
     wait_for(lambda: describe(names.broker, [topic])[topic].configs["max.message.bytes"] == str(size), 30)
-
-
-def answer(port: int, path: str) -> tuple[int, str]:
-    """Code and body of a probe; 0 where nothing answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as said:
-            return said.status, said.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def metrics(port: int) -> dict[str, float]:
-    """All values of /metrics, by name and labels."""
-    lines = (line for line in answer(port, "/metrics")[1].splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-
-
-def found(port: int, name: str) -> list[float]:
-    """The values of one metric, whatever its labels."""
-    return [value for labelled, value in metrics(port).items() if labelled.partition("{")[0] == name]
 
 
 def peak_bytes(worker: Worker) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.bundles import random_bundle
 from tests.faults.outcome import newest_updates, read, read_outcome
 from tests.faults.proxy import free_port
 from tests.integration.conftest import Names
+from tests.integration.probes import metrics
 from tests.integration.sender import Keyed, send
 from tests.integration.workers import Topics, Worker, create_topics, wait_for
 from tests.reference import Model, Rules, read_value
@@ -71,13 +71,6 @@ def many(numbers: range, users: int = 10) -> list[Keyed]:
     return [event for number in numbers for user in range(users) for event in events(f"u{user}", [number])]
 
 
-def metric(port: int, name: str) -> float:
-    """One value of /metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
-
-
 def test_model_fails(names: Names, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that raises, or gives nothing fit and not its golden vectors either, is tried again; then the process
     ends and names the place; nothing is committed. One that takes far longer than the session for a call, and raises
@@ -107,8 +100,8 @@ def test_model_fails(names: Names, model: Model, tmp_path: Path, monkeypatch: py
             for start in (10, 20):
                 send(names.broker, names.event_topic, many(range(start, start + 10)))
                 topics.wait_done(worker)
-            assert 1 == metric(port, "interest_model_retries_total")
-            assert 0 == metric(port, "interest_dropped_batches_total")
+            assert 1 == metrics(port)["interest_model_retries_total"]
+            assert 0 == metrics(port)["interest_dropped_batches_total"]
             assert 1 == worker.said.count("ready: ")
             assert "eartbeat" not in worker.said
             assert 0 == worker.stop()
@@ -140,7 +133,7 @@ def test_rows_not_finite(names: Names, model: Model, tmp_path: Path, monkeypatch
         topics.wait_done(worker)
         send(names.broker, names.event_topic, [*many(range(6, 8)), *events("ill", [4])])
         topics.wait_done(worker)
-        wait_for(lambda: metric(port, "interest_unfit_vectors_total") == 2, 60, [worker])
+        wait_for(lambda: metrics(port)["interest_unfit_vectors_total"] == 2, 60, [worker])
         assert 2 == worker.said.count("no updates for: ill")
         assert 0 == worker.stop()
 

@@ -21,8 +21,8 @@ from tests.bundles import random_bundle
 from tests.faults.outcome import TOLERANCE, newest_updates, read
 from tests.faults.proxy import free_port
 from tests.integration.conftest import Names
+from tests.integration.probes import metrics
 from tests.integration.sender import Keyed, send
-from tests.integration.test_delivery import metrics
 from tests.integration.workers import Topics, Worker, create_topics, wait_for
 from tests.reference import Model, read_value
 
