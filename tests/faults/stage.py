@@ -26,12 +26,15 @@ SHARED_S = 90.0
 RATE = 1000.0
 #: Windows so small that many are cut within a short run.
 RULES = Rules(max_events=20, keep_events=10)
-#: Small batches and frequent commits, so that a fault falls between any two steps of the work.
+#: Small batches and frequent commits, so that a fault falls between any two steps of the work; a worker that stands
+#: still is replaced within the time that a scenario waits.
 SETTINGS: dict[str, object] = {
     "window_max_events": RULES.max_events,
     "window_keep_events": RULES.keep_events,
     "batch_max_events": 500,
     "commit_interval_s": 0.2,
+    "stall_s": 15,
+    "stall_exit_s": 40,
 }
 
 
