@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any, cast
 
 import faust
 import mode
 import uvloop
+from mode.utils.queues import FlowControlEvent
 
 from models import bundle as bundles
 from stream import growth, health, observe, topics
@@ -39,6 +41,19 @@ RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
 
 
+class Flow(FlowControlEvent):
+    """Faust's, but what is resumed is not cleared.
+
+    A recovery resumes the flow once more when standby partitions are being read already. What was handed over of a
+    changelog by then would be gone, and the position past it: the copy lacks it, and whoever works on with it some day
+    goes back behind what was done. What is stale is cleared when partitions are revoked.
+    """
+
+    def resume(self) -> None:
+        self._suspend.clear()
+        self._resume.set()
+
+
 class App(faust.App):
     """Faust's app, which says when it is ready."""
 
@@ -46,6 +61,11 @@ class App(faust.App):
     has_joined = False
     #: Of each topic, at the start.
     partitions: Mapping[str, int]
+
+    @cached_property
+    def flow_control(self) -> FlowControlEvent:
+        """What stops and resumes Faust's queues; see `Flow`."""
+        return Flow(loop=self.loop)
 
     def on_rebalance_end(self) -> None:
         super().on_rebalance_end()
