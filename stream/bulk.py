@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from stream.errors import TableValueError
+from stream.followed import fetched_from
 from stream.value import is_stale, newest_ms
 
 Change = tuple[bytes, bytes | None]
@@ -122,6 +123,12 @@ class Bulk:
             message = event.message
             tp, records = message.tp, message.value
             partition = tp.partition
+            wanted, start = self._wanted(tp), fetched_from(message)
+            if 0 <= wanted < start:
+                raise TableValueError(
+                    f"{tp.topic}/{partition}: expected what follows offset {wanted}, was handed what follows {start}: "
+                    "what lies between is trimmed, or lost on its way; start the worker again"
+                )
             if not records:  # only what nobody sees, as the markers of transactions
                 self._read_to[partition] = message.offset + 1
                 continue
@@ -144,10 +151,14 @@ class Bulk:
             )
             self.recovered += len(records)
 
+    def _wanted(self, tp: TP) -> int:
+        """The offset that the copy goes on from; -1 where there is none."""
+        have = self.persisted_offset(tp)
+        return max(self._read_to.get(tp.partition, -1), -1 if have is None else have + 1)
+
     def _follow(self, tp: TP, first: int, last: int) -> None:
         """Note whether these records go on where those before ended; nobody can tell here why they do not."""
-        have = self.persisted_offset(tp)
-        wanted = max(self._read_to.get(tp.partition, -1), -1 if have is None else have + 1)
+        wanted = self._wanted(tp)
         if 0 <= wanted < first:
             self.passed_over.setdefault(tp.partition, wanted)
         self._read_to[tp.partition] = last + 1

@@ -213,7 +213,7 @@ class Consumer(driver.Consumer):
             start, next_offset = before[tp], state._position
             if self._is_changelog_tp(tp):
                 if next_offset is not None and next_offset != start:
-                    changelog.append(changelog_message(tp, records.get(tp, ()), next_offset, generation))
+                    changelog.append(changelog_message(tp, start or 0, records.get(tp, ()), next_offset, generation))
                 continue
             # Without records the position may have gone past transaction markers, or aborted or compacted records.
             if start is None or next_offset is None or start == next_offset:

@@ -7,11 +7,16 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+_FROM = "interest-fetched-from"
 
-def changelog_message(tp: TP, records: Sequence[ConsumerRecord], next_offset: int, generation: int) -> ConsumerMessage:
-    """One message with all records, be it none; its offset is the last that was passed, for recovery to compare.
 
-    That may be the marker of a transaction, which is no record: recovery would wait for it without end.
+def changelog_message(
+    tp: TP, start: int, records: Sequence[ConsumerRecord], next_offset: int, generation: int
+) -> ConsumerMessage:
+    """One message with all records from offset `start` on, be it none; its offset is the last that was passed.
+
+    That is what recovery compares, and may be the marker of a transaction, which is no record: it would be waited for
+    without end.
     """
     last = records[-1] if records else None
     return ConsumerMessage(
@@ -20,7 +25,7 @@ def changelog_message(tp: TP, records: Sequence[ConsumerRecord], next_offset: in
         next_offset - 1,
         last.timestamp / 1000.0 if last else 0.0,
         last.timestamp_type if last else 0,
-        None,
+        [(_FROM, str(start).encode())],
         None,
         cast(bytes, records),
         None,
@@ -29,3 +34,8 @@ def changelog_message(tp: TP, records: Sequence[ConsumerRecord], next_offset: in
         tp,
         generation_id=generation,
     )
+
+
+def fetched_from(message: ConsumerMessage) -> int:
+    """The offset from which on a message of :func:`changelog_message` holds all that there is."""
+    return int(dict(cast(list[tuple[str, bytes]], message.headers))[_FROM])

@@ -13,6 +13,7 @@ from faust.types import TP
 from stream.agent import BatchAgent
 from stream.consumer import Fetched, NotOwnerError
 from stream.encode import Encoder
+from stream.followed import changelog_message
 from stream.producer import Entry, Sent
 from stream.settings import TABLE, Settings
 from stream.store import MemoryStore
@@ -278,7 +279,7 @@ class Life:
             records = self.world.logs[CHANGELOG, tp.partition][0 if have is None else have + 1 :]
             self._recovery.active_offsets[tp] = -1 if have is None else have
             if records:
-                message = SimpleNamespace(tp=tp, value=records, offset=records[-1].offset)
+                message = changelog_message(tp, records[0].offset, cast(Any, records), records[-1].offset + 1, 1)
                 self.table.apply_changelog_batch([SimpleNamespace(message=message)])
                 self._recovery.active_offsets[tp] = records[-1].offset
         await self.table.on_recovery_completed(tps, set())

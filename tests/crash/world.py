@@ -24,6 +24,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp: int = NOW_MS
+    timestamp_type: int = 0
 
 
 @dataclass

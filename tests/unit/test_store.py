@@ -17,6 +17,7 @@ from faust.types import TP
 from stream import ending, localstate, store
 from stream.contract import EVENT_DTYPE
 from stream.errors import TableValueError
+from stream.followed import changelog_message
 from stream.localstate import Changelog, Note
 from stream.store import MemoryStore, RocksStore
 from stream.table import SequenceTable
@@ -96,12 +97,12 @@ def value(version: int, at: int) -> bytes:
 
 def record(offset: int, key: bytes, value: bytes | None, timestamp: int = NOW_MS) -> Any:
     """A changelog record."""
-    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=timestamp)
+    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=timestamp, timestamp_type=0)
 
 
-def recover(into: Store, records: Sequence[Any], tp: TP = TP0) -> None:
-    """As Faust's recovery hands over one fetch."""
-    message = SimpleNamespace(tp=tp, value=records, offset=records[-1].offset)
+def recover(into: Store, records: Sequence[Any], tp: TP = TP0, start: int = 0) -> None:
+    """As Faust's recovery hands over one fetch, which began at offset `start`."""
+    message = changelog_message(tp, start, records, records[-1].offset + 1, 1)
     into.apply_changelog_batch([SimpleNamespace(message=message)], None, None)
 
 
@@ -555,3 +556,14 @@ def test_open_elsewhere_is_not_thrown_away(tmp_path: Path, caplog: pytest.LogCap
     assert [] == caplog.messages
     close(rocks)
     assert [b"1"] == make("rocksdb", tmp_path).read(0, [b"a"])
+
+
+def test_fetch_that_is_missing(either: Store) -> None:
+    """A fetch that does not go on where the copy is ends recovery, and names both: what was handed over and lost on its
+    way would be missing for whoever takes the copy over. Compacted offsets within a fetch are no gap (R04, R12)."""
+    recover(either, [record(0, b"a", value(1, 0)), record(5, b"b", value(1, 1))])
+    recover(either, [record(9, b"a", value(2, 2))], start=6)
+
+    with pytest.raises(TableValueError, match="expected what follows offset 10, was handed what follows 11"):
+        recover(either, [record(11, b"a", value(3, 3))], start=11)
+    assert [value(2, 2)] == either.read(0, [b"a"])

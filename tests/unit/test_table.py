@@ -17,6 +17,7 @@ from faust.types import TP
 from stream import ending, topics
 from stream.contract import EVENT_DTYPE
 from stream.errors import BrokerError, TopicError
+from stream.followed import changelog_message
 from stream.localstate import Changelog
 from stream.store import RocksStore
 from stream.table import SequenceTable
@@ -137,12 +138,12 @@ def value(version: int) -> bytes:
 
 def record(offset: int, key: bytes, value: bytes | None) -> Any:
     """A changelog record."""
-    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=1)
+    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=1, timestamp_type=0)
 
 
 def apply(table: SequenceTable, records: Sequence[Any], tp: TP = TP0) -> None:
     """As recovery and standby do."""
-    message = SimpleNamespace(tp=tp, value=records, offset=records[-1].offset)
+    message = changelog_message(tp, 0, records, records[-1].offset + 1, 1)
     table.apply_changelog_batch([SimpleNamespace(message=message)])
     recovery_of(table).active_offsets[tp] = message.offset
 
