@@ -6,11 +6,12 @@ it wrote must not win.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiokafka import ConsumerRecord
 from faust.types import TP
 
+from stream.consumer import Consumer
 from stream.errors import TableValueError
 from stream.followed import fetched_from
 from stream.value import is_stale, newest_ms
@@ -101,6 +102,7 @@ class Bulk:
     recovered: int
     _read_to: dict[int, int]  # behind the last changelog record that was applied
 
+    app: Any
     read: Callable[[int, Sequence[bytes]], list[bytes | None]]
     write: Callable[[TP, Iterable[Change], int | None, int | None, int | None], None]
     partition_time: Callable[[int], int | None]
@@ -123,8 +125,8 @@ class Bulk:
             message = event.message
             tp, records = message.tp, message.value
             partition = tp.partition
-            wanted, start = self._wanted(tp), fetched_from(message)
-            if 0 <= wanted < start:
+            wanted, start = max(self._wanted(tp), self._begin_of(tp)), fetched_from(message)
+            if wanted < start:
                 raise TableValueError(
                     f"{tp.topic}/{partition}: expected what follows offset {wanted}, was handed what follows {start}: "
                     "what lies between is trimmed, or lost on its way; start the worker again"
@@ -150,6 +152,10 @@ class Bulk:
                 records[-1].timestamp,
             )
             self.recovered += len(records)
+
+    def _begin_of(self, tp: TP) -> int:
+        """Where the log of the partition began when this recovery did."""
+        return cast(Consumer, self.app.consumer).begins.get(tp, 0)
 
     def _wanted(self, tp: TP) -> int:
         """The offset that the copy goes on from; -1 where there is none."""

@@ -70,6 +70,8 @@ class Consumer(driver.Consumer):
         self._expected: dict[TP, int] = {}  # where the next fetch must start
         self._moved: dict[TP, tuple[int, int]] = {}  # expected and found, the last time they differed
         self._done: dict[TP, int] = {}  # up to where all is done, for the next commit
+        #: Where logs began when that was last asked.
+        self.begins: dict[TP, int] = {}
         #: Offsets that were gone from the log before they were read.
         self.offsets_gone = 0
 

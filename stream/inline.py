@@ -75,7 +75,9 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """The offsets where logs begin; see `highwaters`."""
         with _answered("begins", partitions):
-            return await super().earliest_offsets(*partitions)
+            begins = await super().earliest_offsets(*partitions)
+        self.consumer.begins.update(begins)
+        return begins
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.consumer.on_partitions_revoked(revoked)

@@ -567,3 +567,14 @@ def test_fetch_that_is_missing(either: Store) -> None:
     with pytest.raises(TableValueError, match="expected what follows offset 10, was handed what follows 11"):
         recover(either, [record(11, b"a", value(3, 3))], start=11)
     assert [value(2, 2)] == either.read(0, [b"a"])
+
+
+def test_first_fetch_is_missing(either: Store) -> None:
+    """The first fetch of an empty copy begins where the log does; else something was lost on its way (R01, R12)."""
+    either.app.consumer.begins[TP0] = 7
+    with pytest.raises(TableValueError, match="expected what follows offset 7, was handed what follows 8"):
+        recover(either, [record(8, b"a", value(1, 1))], start=8)
+
+    recover(either, [record(7, b"a", value(1, 0))], start=7)
+
+    assert [value(1, 0)] == either.read(0, [b"a"])

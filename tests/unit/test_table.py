@@ -42,6 +42,7 @@ class Log:
 
     def __init__(self) -> None:
         self.starts = {TP0: 0, TP1: 0}
+        self.begins: dict[TP, int] = {}
         self.next = {TP0: 0, TP1: 0}
         self.sent: list[tuple[bytes | None, bytes | None]] = []
         self.asked: list[set[TP]] = []
