@@ -1,10 +1,11 @@
 # Everything runs in a virtual environment of its own; each target sets up what it needs, once.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-worker check bench faults soak clean
+.PHONY: demo test test-worker check bench bench-quick faults soak clean
 
 demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
 	@$(BIN)/interest demo $(DEMO)
@@ -20,8 +21,11 @@ check: $(VENV)/all.done ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/dev.done ## this worker beside a plain Faust app, same events, model, broker and run
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/bench.done $(PEERS)/done ## this worker beside others, same events, model, broker and run: under 15 minutes
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-quick: $(VENV)/bench.done $(PEERS)/done ## the same, smaller: under 3 minutes
+	$(BIN)/python -m tests.benchmarks --quick $(BENCH)
 
 faults: $(VENV)/dev.done ## every fault while a load runs: events lost, counted twice, seconds until updates flow again
 	$(BIN)/python -m tests.faults $(FAULTS)
@@ -30,7 +34,7 @@ soak: $(VENV)/dev.done ## ten minutes of random faults on one fleet
 	$(BIN)/python -m tests.faults --soak 600 $(FAULTS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -46,4 +50,13 @@ $(VENV)/dev.done: $(VENV)/worker.done
 
 $(VENV)/all.done: $(VENV)/dev.done
 	$(PIP) install -c constraints.txt -e ".[dev,train]"
+	@touch $@
+
+$(VENV)/bench.done: $(VENV)/dev.done
+	$(PIP) install -c constraints.txt -e ".[dev,bench]"
+	@touch $@
+
+$(PEERS)/done: pyproject.toml tests/benchmarks/constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install -c tests/benchmarks/constraints.txt -e ".[peers]"
 	@touch $@
