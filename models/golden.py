@@ -12,7 +12,8 @@ from models.graph import Signature, run, zero_states
 from models.windows import Windows
 from stream.errors import BundleError
 
-GOLDEN_TOLERANCE: Final = 1e-4  # absolute, each number of a vector; other processors and a GPU round otherwise
+# Absolute, each number of a vector, on every provider: other processors and a GPU add up in another order. TF32 is off.
+GOLDEN_TOLERANCE: Final = 1e-4
 UNIT_TOLERANCE: Final = 1e-3
 
 

@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.features import INPUTS
+from models.provider import open_session
 from stream.errors import BundleError
 
 _TYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float"}
@@ -51,31 +52,7 @@ def open_graph(
     Raises:
         BundleError: the graph cannot be read, or has other inputs or outputs, or the provider is not to be had here.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, in one line
-    wanted = {
-        "cpu": "CPUExecutionProvider",
-        "cuda": ("CUDAExecutionProvider", {"use_tf32": 0}),
-    }
-    if provider not in wanted:
-        raise BundleError(f"provider expected cpu or cuda, got {provider!r}")
-    onnxruntime.set_default_logger_severity(4)  # a missing CUDA library is told below
-    try:
-        session = onnxruntime.InferenceSession(graph, options, providers=[wanted[provider]])
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(
-            f"encoder.onnx: expected a graph that ONNX Runtime can open, got: {reason}; {_AGAIN}"
-        ) from error
-    finally:
-        onnxruntime.set_default_logger_severity(2)
-    if session.get_providers()[0].removesuffix("ExecutionProvider").lower() != provider:
-        raise BundleError(
-            f"provider {provider} expected, but ONNX Runtime gave {session.get_providers()[0]}: no usable device or "
-            f"driver, or not the GPU build; install them or run with provider cpu"
-        )
+    session = open_session(graph, provider, threads)
     inputs, outputs = signature.tensors()
     _compare("input", session.get_inputs(), inputs)
     _compare("output", session.get_outputs(), outputs)

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, verify
 from models.graph import run
+from models.provider import rows as rows_of_a_call
 from stream.contract import EVENT_DTYPE
 from stream.window import Windows
 
 if TYPE_CHECKING:
     import onnxruntime  # `models` switches its telemetry off, and must come first
 
-# Rows of one call: more gain nothing on a CPU (measured flat from 256 to 1,024, LSTM of 128), and memory grows.
-ROWS_MAX = 512
 # How far from 1 the length of a vector may be; the graph normalises it.
 UNIT_TOLERANCE = 1e-3
 # A call runs as many steps as its longest row: shorter ones join while that is at most a quarter more.
@@ -123,6 +122,7 @@ class Encoder:
         self.bundle = bundle
         self._session = session
         self._signature = bundle.signature
+        self._rows_max = rows_of_a_call(session)
         self.cache = StateCache({state.name: state.width for state in bundle.states}, cache_users)
 
     def verify(self) -> None:
@@ -163,7 +163,7 @@ class Encoder:
         while first < len(order):
             shortest = steps[order[first]]
             bound = int(np.searchsorted(steps[order], shortest * STEPS_SLACK, side="right"))
-            rows = order[first : min(bound, first + ROWS_MAX)]
+            rows = order[first : min(bound, first + self._rows_max)]
             states = {name: array[rows] for name, array in before.items()}
             vectors[rows], after = self._call(windows, users[rows], place[rows] >= 0, steps[rows], states)
             self.cache.write([keys[row] for row in rows.tolist()], mark[users[rows]], after)
