@@ -13,6 +13,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import maybe_async
 
+from stream.bare import BareResults
 from stream.ending import EXIT_RECOVERY, end
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        self._ensure_consumer()._fetcher._records = BareResults()  # nothing is fetched before there are partitions
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 
