@@ -1,6 +1,7 @@
 """The sequence table: Faust's, with its changelog, assignment, standby and recovery, but read and written in bulk."""
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -19,6 +20,7 @@ from stream.producer import Entry, Producer, Sent
 from stream.transport import BatchSchema
 
 log = get_logger(__name__)
+report = logging.getLogger("interest")
 
 #: Offsets of the changelog between records of ours: the first, and where it ends.
 Gap = tuple[int, int]
@@ -55,6 +57,8 @@ class SequenceTable(faust.Table[bytes, bytes]):
         self._gaps: defaultdict[int, list[Gap]] = defaultdict(list)
         self._others_warned: set[int] = set()
         self._has_joined = False
+        self._reading = (time.monotonic(), 0)  # since when a changelog is read, and records applied until then
+        self._behind: set[TP] = set()  # standby copies that have not caught up yet
 
     @property
     def store(self) -> BulkStore:
@@ -152,6 +156,19 @@ class SequenceTable(faust.Table[bytes, bytes]):
             super().apply_changelog_batch(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
             _fail(error)
+        if self._behind:
+            recovery = cast(Any, self.app.tables).recovery
+            reached, ends = recovery.standby_offsets, recovery.standby_highwaters
+            if all((reached.get(tp) or 0) >= (ends.get(tp) or 0) for tp in self._behind):
+                self._behind.clear()
+                self._tell_read("standby copies have caught up")
+
+    def _tell_read(self, what: str) -> None:
+        """How much was read of the changelog since a rebalance or since this was last told, and how long it took."""
+        since, before = self._reading
+        self._reading = now, read = time.monotonic(), self.store.recovered
+        if read > before:
+            report.info("%s: %d records in %.2f s", what, read - before, now - since)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -170,6 +187,8 @@ class SequenceTable(faust.Table[bytes, bytes]):
         except Exception as error:  # noqa: BLE001  # whatever it is, the process ends
             _fail(error)
         self._has_joined = True
+        self._behind.clear()
+        self._reading = time.monotonic(), self.store.recovered
 
     async def _look_again(self, changelog: Changelog) -> None:
         try:
@@ -193,6 +212,8 @@ class SequenceTable(faust.Table[bytes, bytes]):
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Note how far the copy is complete, and write again what a stale record hides from compaction."""
         await super().on_recovery_completed(active_tps, standby_tps)
+        self._tell_read("recovered")
+        self._behind = set(standby_tps)
         try:
             await self._complete(active_tps)
         except Exception as error:  # noqa: BLE001  # whatever it is, the process ends

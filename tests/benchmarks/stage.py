@@ -62,6 +62,11 @@ class Running:
         """The exit code, None while it runs."""
         return self._process.poll()
 
+    @property
+    def said(self) -> str:
+        """The last lines that it printed."""
+        return "".join(list(self._said))
+
     def cpu_s(self) -> float:
         """Seconds of CPU that it has used so far, its children's too."""
         times = psutil.Process(self.pid).cpu_times()

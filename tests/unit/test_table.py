@@ -73,6 +73,8 @@ class Recovery:
     def __init__(self) -> None:
         self.active_offsets: dict[TP, int] = {}
         self.revoked: list[TP] = []
+        self.standby_offsets: dict[TP, int] = {}
+        self.standby_highwaters: dict[TP, int] = {}
 
     def revoke(self, tp: TP) -> None:
         """Forget where a partition was."""
@@ -425,3 +427,20 @@ def test_ends_are_not_known(table: SequenceTable, log: Log, monkeypatch: pytest.
         rebalance(table, TP0)
 
     assert (ending.EXIT_RECOVERY, "recovery failed: TimeoutError: no answer") == ended.value.args
+
+
+def test_how_much_was_read_is_told(table: SequenceTable, caplog: pytest.LogCaptureFixture) -> None:
+    """A recovery says how many records it read, each recovery its own, and standby copies when they are level."""
+    caplog.set_level(logging.INFO, "interest")
+    rebalance(table, TP0)
+    apply(table, [record(0, b"a", value(1)), record(1, b"b", value(1))])
+    recover(table)
+    recovery = recovery_of(table)
+    recovery.standby_highwaters = {TP1: 5}
+    asyncio.run(table.on_recovery_completed({TP0}, {TP1}))
+    for offset in (4, 5):
+        recovery.standby_offsets = {TP1: offset}
+        apply(table, [record(offset, b"c", value(offset))], TP1)
+
+    told = [message.partition(" records")[0] for message in caplog.messages]
+    assert ["recovered: 2", "standby copies have caught up: 2"] == told
