@@ -61,17 +61,17 @@ class StateCache:
         """Keep the users' states, in the place of what is there of them."""
         keys = keys[: len(self._owner)]
         self._writes += 1
-        known = [place for key in keys if (place := self._place.get(key)) is not None]
-        self._used[known] = self._writes
-        self._make_room(len(keys) - len(known))
-        places = np.empty(len(keys), np.int64)
-        for index, key in enumerate(keys):
-            place = self._place.get(key)
-            if place is None:
-                place = self._free.pop()
+        places = np.fromiter((self._place.get(key, -1) for key in keys), np.int64, len(keys))
+        new = np.flatnonzero(places < 0)
+        self._used[places[places >= 0]] = self._writes
+        self._make_room(len(new))
+        if len(new):
+            free = self._free[-len(new) :]
+            del self._free[-len(new) :]
+            places[new] = free
+            for index, place in zip(new.tolist(), free, strict=True):
+                self._owner[place] = key = keys[index]
                 self._place[key] = place
-                self._owner[place] = key
-            places[index] = place
         if not self._mark.shape[1]:
             self._mark = np.zeros((len(self._owner), marks.shape[1]), np.int64)
         self._mark[places] = marks[: len(keys)]
