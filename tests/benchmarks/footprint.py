@@ -28,16 +28,16 @@ def measure(
     model = users.bundle(folder / "footprint-bundle")
     count = QUICK_USERS if quick else USERS
     result: dict[str, Any] = {"users": count}
-    given = {}
+    given, sent = {}, dict.fromkeys(WINDOWS, users.PARTITIONS)
     for window, events in WINDOWS.items():
         given[window] = stage.prepare(
             broker, f"bench-footprint-{window}", model, folder / "none", users.PARTITIONS, standby_replicas=0
         )
         if window == "short":
             result["empty_rss"] = _empty(given[window], folder)
+            sent[window] += 1
             report(f"footprint: a worker without users: {_mib(result['empty_rss'])}")
         result[f"{window}_value_bytes"] = round(users.fill(given[window], count, events) / count)
-    sent = dict.fromkeys(WINDOWS, users.PARTITIONS + 1)
     for store, window in CASES:
         told = given[window] | {"store": store, "data_dir": folder / f"footprint-{store}-{window}"}
         touched = QUICK_TOUCHED if quick else TOUCHED if window == "short" else TOUCHED_FULL
