@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
+
 from models import bundle as bundles
 from stream.broker import Broker
 from stream.connect import admin
@@ -86,7 +88,7 @@ def measure(broker: str, folder: Path, quick: bool, report: Report, only: Sequen
                     continue
                 point = replace(point, events=point.events // 4)
             if point not in known:
-                known[point] = _measure(broker, folder, point, f"scaling-{len(known)}-{os.getpid()}")
+                known[point] = measure_point(broker, folder, point, f"scaling-{len(known)}-{os.getpid()}")
             found = known[point]
             rows[name].append(asdict(point) | found)
             report(
@@ -120,21 +122,27 @@ def extrapolate(users: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _measure(broker: str, folder: Path, point: Point, name: str) -> dict[str, float]:
-    """One point: events a second of all workers together, and their CPU."""
-    model = folder / f"model-{point.hidden}"
-    if not model.exists():
-        synthetic.bundle(model, point.hidden)
+def model(folder: Path, hidden: int) -> Path:
+    """The folder of a model of that size; made once."""
+    made = folder / f"model-{hidden}"
+    if not made.exists():
+        synthetic.bundle(made, hidden)
+    return made
+
+
+def measure_point(broker: str, folder: Path, point: Point, name: str, **more: Any) -> dict[str, float]:
+    """One point, with `more` settings: events a second of all workers together, and their CPU."""
     given = stage.prepare(
         broker,
         name,
-        model,
+        model(folder, point.hidden),
         folder / name,
         point.partitions,
         window_max_events=point.window_max_events,
         window_keep_events=point.window_max_events // 2,
         batch_max_events=point.batch_max_events,
         session_timeout_s=SESSION_S,
+        **more,
     )
     topic, first_ms = given["event_topics"], int(time.time() * 1000) - 86_400_000
     with ExitStack() as stack:
@@ -215,8 +223,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], choices=[*POINTS, "threads"])
     chosen = parser.parse_args()
     with TemporaryDirectory() as folder, Broker() as broker:
-        result = measure(broker.address, Path(folder), chosen.quick, lambda line: print(line, flush=True), chosen.only)  # noqa: T201
-    print(*show(result), json.dumps(result), sep="\n")  # noqa: T201
+        result = measure(broker.address, Path(folder), chosen.quick, click.echo, chosen.only)
+    click.echo("\n".join([*show(result), json.dumps(result)]))
 
 
 if __name__ == "__main__":

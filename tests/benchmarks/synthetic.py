@@ -1,8 +1,10 @@
 """A load of any size with as many users as wanted: each event's user is drawn evenly, by a seed."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -40,27 +42,41 @@ def drawn(users: int, events: int, seed: int) -> Users:
     return np.random.default_rng(seed).integers(0, users, events)
 
 
-def publish(broker: str, topic: str, partitions: int, users: Users, first_ms: int) -> int:
+def publish(
+    broker: str,
+    topic: str,
+    partitions: int,
+    users: Users,
+    first_ms: int,
+    part: int | None = None,
+    part_s: float = 0.0,
+) -> int:
     """Publish one event of each of `users` in turn, one a millisecond from `first_ms` on; how many records they are.
 
-    Takes 1 to 2 µs an event: whole record batches are made here, keys are placed in bulk.
+    Takes 1 to 2 µs an event: whole record batches are made here, keys are placed in bulk. With `part`, so many events
+    go out at once, and the next so many `part_s` seconds later.
     """
-    return asyncio.run(_publish(broker, topic, partitions, users, first_ms))
+    return asyncio.run(_publish(broker, topic, partitions, users, first_ms, part or len(users), part_s))
 
 
-async def _publish(broker: str, topic: str, partitions: int, users: Users, first_ms: int) -> int:
+async def _publish(
+    broker: str, topic: str, partitions: int, users: Users, first_ms: int, part: int, part_s: float
+) -> int:
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all", max_batch_size=1 << 18)
     await producer.start()
-    batches = [producer.create_batch() for _ in range(partitions)]
+    began = time.monotonic()
     sent = []
-    for key, partition, value in _events(users, partitions, first_ms):
-        if batches[partition].append(key=key, value=value, timestamp=None) is None:
-            sent.append(await producer.send_batch(batches[partition], topic, partition=partition))
-            batches[partition] = producer.create_batch()
-            batches[partition].append(key=key, value=value, timestamp=None)
-    for partition, batch in enumerate(batches):
-        if batch.record_count():
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
+    for number, begin in enumerate(range(0, len(users), part)):
+        await asyncio.sleep(max(0.0, began + number * part_s - time.monotonic()))
+        batches: dict[int, Any] = {}
+        for key, partition, value in _events(users[begin : begin + part], partitions, first_ms + begin):
+            batch = batches.get(partition)
+            if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
+                if batch is not None:
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batches[partition] = producer.create_batch()
+                batches[partition].append(key=key, value=value, timestamp=None)
+        sent += [await producer.send_batch(batch, topic, partition=partition) for partition, batch in batches.items()]
     await asyncio.gather(*sent)
     await producer.stop()
     return len(users)
