@@ -1,0 +1,138 @@
+"""Events a second and CPU an event of this worker and of others, on the same events, model, broker and machine."""
+
+import shutil
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from models.bundle import Bundle
+from stream.connect import admin
+from tests.benchmarks import check, load, stage, systems, workloads
+from tests.bundles import random_bundle
+
+PARTITIONS = 4
+HIDDEN, DIM = 128, 64
+EVERYBODY = tuple(system.name for system in systems.ALL)
+FASTEST = ("worker", "loop", "kafka_streams")
+PLAN = {"short": EVERYBODY, "full": EVERYBODY, "hot": FASTEST, "slow": FASTEST, "shop": FASTEST}
+QUICK = 4  # the part of the load that is given when it has to be quick
+QUIET_S = 1.0  # without another update: that was the last
+
+Report = Callable[[str], None]
+
+
+def measure(
+    broker: str,
+    folder: Path,
+    quick: bool,
+    report: Report,
+    only: Collection[str] = (),
+    peers: Collection[str] = (),
+) -> dict[str, Any]:
+    """Every system on every workload of the plan; quick: the first workload, fewer events.
+
+    `only` and `peers` name the workloads and systems wanted, none: those of the plan.
+
+    Raises:
+        RuntimeError: a system ended, or its updates are not what its events mean.
+    """
+    here = [name for name in workloads.available() if name in (only or PLAN)]
+    if quick and not only:
+        here = ["short" if "short" in here else "shop"]
+    rows = {}
+    for name in here:
+        workload = workloads.find(name)
+        catalog = workload.catalog()
+        bundle = random_bundle(
+            folder / f"bundle-{name}",
+            item_ids=list(catalog),
+            item_categories=list(catalog.values()),
+            hidden=HIDDEN,
+            dim=DIM,
+        )
+        found = {}
+        for system in systems.ALL:
+            if system.name in (peers or PLAN[name]):
+                found[system.name] = _one(broker, folder, workload, system, bundle, quick)
+                said = found[system.name]
+                report(f"{name} {system.name}: {said['events_a_second']:,.0f} events/s, {said['cpu_us']:.1f} µs of CPU")
+        rows[name] = {"what": workload.what, "systems": found}
+    return {"partitions": PARTITIONS, "hidden": HIDDEN, "dim": DIM, "workloads": rows}
+
+
+def _one(
+    broker: str, folder: Path, workload: workloads.Workload, system: systems.System, bundle: Bundle, quick: bool
+) -> dict[str, Any]:
+    """Publish, start, wait until all is done, and compare what came out with the reference."""
+    name = f"{workload.name}-{system.name.replace('_', '-')}"
+    limit = system.events
+    if quick:
+        limit = (limit or workloads.EVENTS) // QUICK
+    given = stage.prepare(broker, name, bundle.folder, folder / name, PARTITIONS)
+    topic, updates = given["event_topics"], given["update_topic"]
+    sent = load.send(broker, topic, workload.events(limit), PARTITIONS)
+    running = system.start(given, PARTITIONS)
+    try:
+        used_s = running.cpu_s()
+        stage.wait_committed(running, broker, system.group(given), topic, PARTITIONS, sent)
+        _wait_quiet(broker, updates)
+        used_s = running.cpu_s() - used_s
+        seconds = stage.last_update_s(broker, updates, PARTITIONS) - running.ready_s
+    finally:
+        running.stop()
+    wrong = check.wrong(check.last_updates(broker, updates, PARTITIONS), workload.events(limit), bundle)
+    if wrong:
+        raise RuntimeError(f"{system.name} on {workload.name}: {wrong}")
+    clear(broker, name)
+    shutil.rmtree(folder / name, ignore_errors=True)
+    return {
+        "events": sent,
+        "seconds": round(seconds, 2),
+        "events_a_second": round(sent / seconds),
+        "cpu_us": round(used_s / sent * 1e6, 1),
+    }
+
+
+def _wait_quiet(broker: str, topic: str) -> None:
+    """Return when no more updates come."""
+    consumer = KafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, group_id=None)
+    try:
+        tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        ends: dict[Any, int] = {}
+        while ends != (now := consumer.end_offsets(tps)):
+            ends = now
+            time.sleep(QUIET_S)
+    finally:
+        consumer.close()
+
+
+def clear(broker: str, name: str) -> None:
+    """Delete all topics whose name holds this one, so that the next has the disk to itself."""
+    with admin(broker) as client:
+        client.delete_topics([topic for topic in client.list_topics() if name in topic])
+
+
+def ratios(result: dict[str, Any]) -> dict[str, float]:
+    """This worker's events a second over each other system's, on the first workload that was measured."""
+    for row in result["workloads"].values():
+        rate = {name: found["events_a_second"] for name, found in row["systems"].items()}
+        return {name: rate["worker"] / other for name, other in rate.items() if name != "worker" and "worker" in rate}
+    return {}
+
+
+def show(result: dict[str, Any]) -> list[str]:
+    """The table: events a second, µs of CPU an event, and how many events each was given."""
+    lines = [
+        "| workload | system | events/s | this worker is | CPU µs/event | events given |",
+        "| --- | --- | --: | --: | --: | --: |",
+    ]
+    for name, row in result["workloads"].items():
+        worker = row["systems"].get("worker")
+        for system, one in row["systems"].items():
+            times = f"× {worker['events_a_second'] / one['events_a_second']:.2f}" if worker and one != worker else ""
+            cells = [name, system, f"{one['events_a_second']:,}", times, f"{one['cpu_us']:.1f}", f"{one['events']:,}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
