@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from kafka import KafkaConsumer, TopicPartition
 
 from models import bundle as bundles
 from stream.broker import Broker
@@ -153,6 +154,7 @@ def measure_point(broker: str, folder: Path, point: Point, name: str, **more: An
         before = synthetic.each(point.users, point.before)
         done = synthetic.publish(broker, topic, point.partitions, before, first_ms)
         _wait(workers, broker, name, topic, done)
+        updates = -_records(broker, given["update_topic"], point.partitions)
         for worker in workers:
             os.kill(worker.pid, signal.SIGSTOP)
         try:
@@ -165,11 +167,25 @@ def measure_point(broker: str, folder: Path, point: Point, name: str, **more: An
                 os.kill(worker.pid, signal.SIGCONT)
         _wait(workers, broker, name, topic, done)
         cpu_s = sum(worker.cpu_s() for worker in workers) - cpu_s
+        updates += _records(broker, given["update_topic"], point.partitions)
         ended = stage.last_update_s(broker, given["update_topic"], point.partitions)
     with admin(broker) as client:
         client.delete_topics([topic, given["update_topic"], given["deadletter_topic"], f"{name}-users-changelog"])
     shutil.rmtree(folder / name)
-    return {"events_a_second": point.events / (ended - began), "cpu_us_an_event": cpu_s / point.events * 1e6}
+    return {
+        "events_a_second": point.events / (ended - began),
+        "cpu_us_an_event": cpu_s / point.events * 1e6,
+        "updates_an_event": updates / point.events,
+    }
+
+
+def _records(broker: str, topic: str, partitions: int) -> int:
+    """How many records a topic has."""
+    consumer = KafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, group_id=None)
+    try:
+        return sum(consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)]).values())
+    finally:
+        consumer.close()
 
 
 def _wait(workers: Sequence[stage.Running], broker: str, group: str, topic: str, records: int) -> None:
@@ -200,7 +216,10 @@ def _threads(folder: Path, sizes: Sequence[int], report: Report) -> list[dict[st
 
 def show(result: dict[str, Any]) -> list[str]:
     """The lines of a Markdown table."""
-    lines = ["| what grows | | events/s | CPU µs an event |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| what grows | | events/s | CPU µs an event | updates an event |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, rows in result["rows"].items():
         lines += [_line(name, row) for row in rows]
         if name == "users" and "extrapolated" in result:
@@ -208,12 +227,13 @@ def show(result: dict[str, Any]) -> list[str]:
     for row in result.get("threads", ()):
         for count in THREADS:
             name = f"model alone, hidden {row['hidden']}, threads"
-            lines.append(f"| {name} | {count} | {row[f'threads_{count}']:,.0f} users | |")
+            lines.append(f"| {name} | {count} | {row[f'threads_{count}']:,.0f} users | | |")
     return lines
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
-    return f"| {name} | {row[name]:,} | {row['events_a_second']:,.0f} | {row['cpu_us_an_event']:.1f} |"
+    updates = f"{row['updates_an_event']:.2f}" if "updates_an_event" in row else ""
+    return f"| {name} | {row[name]:,} | {row['events_a_second']:,.0f} | {row['cpu_us_an_event']:.1f} | {updates} |"
 
 
 def main() -> None:
