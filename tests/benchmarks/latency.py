@@ -34,7 +34,7 @@ BUCKETS_MS = tuple(round(2 ** (step / 2), 1) for step in range(21))
 
 
 def measure(broker: str, folder: Path, quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
-    """Percentiles of each rate, in ms: medians of the runs, and their histogram; `alone` is the client without worker."""
+    """Percentiles of each rate in ms, medians of the runs, and their histogram; `alone`: the client without worker."""
     workload = workloads.find("short" if "short" in workloads.available() else "shop")
     events = list(workload.events(USERS_EVENTS))
     catalog = workload.catalog()
