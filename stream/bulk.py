@@ -14,7 +14,7 @@ from faust.types import TP
 from stream.consumer import Consumer
 from stream.errors import TableValueError
 from stream.followed import fetched_from
-from stream.value import is_stale, newest_ms
+from stream.value import is_stale, newest_of
 
 Change = tuple[bytes, bytes | None]
 
@@ -71,26 +71,38 @@ class _Merge:
         self.stale: dict[bytes, bytes] = {}
         self.met: set[bytes] = set()
         self.newest: int | None = None
+        times = _times(tp, records)
         keys = list({record.key for record in records})
         known = dict(zip(keys, stored(keys), strict=True))
-        for record in records:
+        for record, time in zip(records, times, strict=True):
             key, value = record.key, record.value
-            self.stale.pop(key, None)
-            if value is None:
-                self.changes[key] = known[key] = None
-                continue
             before = known[key]
-            try:
-                time = newest_ms(value)
-                if before is not None and is_stale(value, before):
+            if before is not None or self.stale:
+                self.stale.pop(key, None)
+                if before is not None and value is not None and is_stale(value, before):
                     self.stale[key] = before
                     self.met.add(key)
                     continue
-            except TableValueError as error:
-                raise TableValueError(f"{tp.topic}/{tp.partition} at offset {record.offset}: {error}") from error
             self.changes[key] = known[key] = value
             if time is not None and (self.newest is None or time > self.newest):
                 self.newest = time
+
+
+def _times(tp: TP, records: Sequence[ConsumerRecord]) -> list[int | None]:
+    """Time of the newest event of each record's value; None where there is none."""
+    values = [record.value for record in records]
+    try:
+        if None not in values:
+            return newest_of(values)
+        newest = iter(newest_of([value for value in values if value is not None]))
+        return [None if value is None else next(newest) for value in values]
+    except TableValueError:
+        for record in records:
+            try:
+                newest_of([record.value] if record.value is not None else [])
+            except TableValueError as error:
+                raise TableValueError(f"{tp.topic}/{tp.partition} at offset {record.offset}: {error}") from error
+        raise
 
 
 class Bulk:

@@ -25,10 +25,8 @@ report = logging.getLogger("interest")
 #: Offsets of the changelog between records of ours: the first, and where it ends.
 Gap = tuple[int, int]
 
-# RocksDB, for each partition: Faust's defaults allow 2 GiB of cache and 192 MiB of write buffers.
+# RocksDB, for each partition; what all share is in stream.store.
 ROCKSDB_OPTIONS = {
-    "block_cache_size": 32 << 20,
-    "block_cache_compressed_size": 0,
     "write_buffer_size": 16 << 20,
     "max_write_buffer_number": 2,
     "target_file_size_base": 16 << 20,

@@ -80,7 +80,7 @@ def _hold(
         publish(users.names(0, touched))
         wait()
         found["cached_rss"] = worker.rss_bytes()
-        seen = []
+        seen: list[int] = []
         pick = random.Random(0)
         began = time.monotonic()
         while time.monotonic() < began + steady_s:

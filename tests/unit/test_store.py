@@ -15,13 +15,13 @@ import rocksdict
 from faust.types import TP
 
 from stream import ending, localstate, store
-from stream.contract import EVENT_DTYPE
+from stream.contract import EVENT_DTYPE, EVENT_TYPES
 from stream.errors import TableValueError
 from stream.followed import changelog_message
 from stream.localstate import Changelog, Note
 from stream.store import MemoryStore, RocksStore
 from stream.table import SequenceTable
-from stream.value import UserState, pack
+from stream.value import UserState, newest_ms, newest_of, pack
 from stream.worker import STORES
 
 NOW_MS = 1_700_000_000_000
@@ -578,3 +578,45 @@ def test_first_fetch_is_missing(either: Store) -> None:
     recover(either, [record(7, b"a", value(1, 0))], start=7)
 
     assert [value(1, 0)] == either.read(0, [b"a"])
+
+
+def mixed_values() -> list[bytes]:
+    """Windows of many lengths, markers, reviews with and without text, and users with none and two sources."""
+    random = np.random.default_rng(3)
+    values = []
+    for number in range(60):
+        events = np.zeros(number % 7, EVENT_DTYPE)
+        events["timestamp"] = np.sort(random.integers(0, NOW_MS, len(events)))
+        events["type"] = random.integers(0, 7, len(events)) if number % 3 == 0 else EVENT_TYPES["click"]
+        tokens = [[1, 2][: number % 3] if kind == EVENT_TYPES["review"] else [] for kind in events["type"]]
+        values.append(pack(UserState(number, 5, dict.fromkeys(range(1, 1 + number % 4), 9), events, tokens)))
+    return values
+
+
+def test_newest_of_many_is_as_of_each() -> None:
+    """Looking at many values at once tells what looking at each does, also in how it refuses one that is damaged."""
+    values = mixed_values()
+    assert list(map(newest_ms, values)) == newest_of(values)
+    assert [] == newest_of([])
+
+    for number, cut in enumerate(values):
+        for damaged in (cut[:-1], cut + b"\0", cut[:10], b"", b"\2" + cut[1:]):
+            with pytest.raises(TableValueError) as one:
+                newest_ms(damaged)
+            with pytest.raises(TableValueError) as many:
+                newest_of([*values[:number], damaged, *values[number:]])
+            assert str(one.value) == str(many.value)
+
+
+def test_rocksdb_shares_its_memory(tmp_path: Path) -> None:
+    """All partitions have one block cache and one budget of write buffers, however many they are."""
+    rocks = cast(Any, make("rocksdb", tmp_path))
+    for tp in (TP0, TP1):
+        rocks.write(tp, [(b"%d" % n, bytes(1000)) for n in range(1000)], 1, 1)
+    used = rocks.rocksdb_options.write_buffers.get_usage()
+    capacities = {db.property_int_value("rocksdb.block-cache-capacity") for db in rocks._dbs.values()}
+    one, two = (db.property_int_value("rocksdb.cur-size-all-mem-tables") for db in rocks._dbs.values())
+
+    assert {store.CACHE_BYTES} == capacities
+    assert min(one, two) > 1_000_000
+    assert used >= one + two
