@@ -1,4 +1,4 @@
-"""The same work in plain Faust, as its guide teaches: one agent, one event at a time, a table, topic.send.
+"""The same work in plain Faust, as its guide teaches: one agent, one event at a time, a table, topic.send, on uvloop.
 
 Each event is decoded from JSON and appended to the user's window in a RocksDB table (changelogged, the window cut as
 ours is); the model makes one step from the state kept in memory, or runs the whole window where there is none; the
@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import faust
+import mode.loop
 import numpy as np
 
 from models import bundle as bundles
@@ -17,6 +18,7 @@ from stream.contract import EVENT_DTYPE, EVENT_TYPES, TEXT_MAX_TOKENS, hash32, h
 
 def build(broker: str, topic: str, update_topic: str, folder: str, data_dir: str, partitions: int) -> faust.App:
     """The app; `folder` is the model bundle."""
+    mode.loop.use("uvloop")
     app = faust.App(
         topic,
         broker=f"kafka://{broker}",
