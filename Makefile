@@ -5,7 +5,7 @@ PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-worker check bench bench-quick faults soak clean
+.PHONY: demo test test-worker check bench bench-quick bench-scaling bench-gpu faults soak clean
 
 demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
 	@$(BIN)/interest demo $(DEMO)
@@ -26,6 +26,12 @@ bench: $(VENV)/bench.done $(PEERS)/done ## this worker beside others, same event
 
 bench-quick: $(VENV)/bench.done $(PEERS)/done ## the same, smaller: under 3 minutes
 	$(BIN)/python -m tests.benchmarks --quick $(BENCH)
+
+bench-scaling: $(VENV)/bench.done ## what an event costs as partitions, users, window, model or workers grow: under 12 minutes
+	$(BIN)/python -m tests.benchmarks --only scaling $(BENCH)
+
+bench-gpu: $(VENV)/bench.done ## the model on a GPU beside the CPU; ends with what is missing where there is no CUDA
+	$(BIN)/python -m tests.benchmarks --only gpu $(BENCH)
 
 faults: $(VENV)/dev.done ## every fault while a load runs: events lost, counted twice, seconds until updates flow again
 	$(BIN)/python -m tests.faults $(FAULTS)
