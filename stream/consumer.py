@@ -17,6 +17,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -30,6 +31,8 @@ from stream.lease import Lease
 log = get_logger(__name__)
 
 POLL_S = 0.2
+# Of a partition of which so many records wait, no more are taken from the client, which then asks for no more either.
+WAITING_MAX = 1_000
 
 
 class NotOwnerError(Exception):
@@ -65,6 +68,7 @@ class Consumer(driver.Consumer):
         self._sought = False  # positions, since partitions were assigned
         self._passed: dict[TP, int] = {}  # where offsets without records end that lie behind those in hand
         self._arrived = asyncio.Event()
+        self._failure: Exception | None = None  # of collect
         self._waiter: asyncio.Future[None] | None = None
         self._begun: dict[TP, int] = {}  # where each partition was begun since the last rebalance
         self._expected: dict[TP, int] = {}  # where the next fetch must start
@@ -186,21 +190,44 @@ class Consumer(driver.Consumer):
                 raise
 
     def _fetchable(self) -> set[TP]:
-        """Event partitions only when they are ours (recovery resumes them before it seeks), and one fetch each."""
+        """Event partitions only when they are ours (recovery resumes them before it seeks), and not much waits."""
+        waiting = self._waiting
         return {
             tp
             for tp in self._get_active_partitions()
-            if self._is_changelog_tp(tp) or (self.owns and tp not in self._waiting)
+            if self._is_changelog_tp(tp)
+            or (self.owns and (tp not in waiting or len(waiting[tp].records) < WAITING_MAX))
         }
+
+    async def collect(self) -> None:
+        """Take events that have just arrived, before the client asks the broker for more.
+
+        Of partitions of which it still holds something it asks for nothing, and that until others have something: up
+        to `FETCH_MAX_WAIT_MS`, at any rate of events.
+        """
+        held = self._thread._ensure_consumer()._fetcher._records
+        wanted = {
+            tp for tp in self._fetchable() if isinstance(held.get(tp), FetchResult) and not self._is_changelog_tp(tp)
+        }
+        if not (wanted and self.flow_active):
+            return
+        try:
+            await self._take_over(wanted)
+        except Exception as error:  # noqa: BLE001  # raised where the service looks after it
+            self._failure = error
 
     async def _fetch(self) -> bool:
         """Hand over what has arrived; False: nothing has."""
+        if self._failure is not None:
+            raise self._failure
+        return await self._take_over(self._fetchable())
+
+    async def _take_over(self, wanted: set[TP]) -> bool:
         consumer = self._thread._ensure_consumer()
         fetcher, subscriptions = consumer._fetcher, consumer._subscription
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         assigned = subscriptions.subscription and subscriptions.subscription.assignment
-        wanted = self._fetchable()
         if not wanted or assigned is None or subscriptions.reassignment_in_progress:
             return False
         states = {tp: state for tp in wanted if (state := assigned.state_value(tp)) is not None}
@@ -224,7 +251,10 @@ class Consumer(driver.Consumer):
                 astray.append(tp)
                 continue
             self._expected[tp] = next_offset
-            if tp in records:
+            if (behind := self._waiting.get(tp)) is not None and behind.generation == generation:
+                waiting = [*behind.records, *records.get(tp, ())]
+                self._waiting[tp] = Fetched(tp, waiting, behind.start, next_offset, generation)
+            elif tp in records:
                 self._waiting[tp] = Fetched(tp, records[tp], start, next_offset, generation)
                 self._arrived.set()
             elif tp in self._taken:

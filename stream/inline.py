@@ -56,7 +56,17 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._ensure_consumer()._fetcher._records = BareResults()  # nothing is fetched before there are partitions
+        fetcher = self._ensure_consumer()._fetcher
+        fetcher._records = BareResults()  # nothing is fetched before there are partitions
+        request = fetcher._proc_fetch_request
+
+        async def collected(*arguments: Any) -> bool:
+            has_arrived: bool = await request(*arguments)
+            if has_arrived:
+                await self.consumer.collect()
+            return has_arrived
+
+        fetcher._proc_fetch_request = collected
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 

@@ -6,18 +6,21 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypeVar, cast
+from unittest.mock import patch
 
 import faust
 import pytest
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from stream import consumer as module
-from stream.consumer import Consumer, Fetched, NotOwnerError
+from stream.consumer import WAITING_MAX, Consumer, Fetched, NotOwnerError
 from stream.ending import EXIT_FAILURE, EXIT_ZOMBIE
 
 T = TypeVar("T")
 
-P0, P1 = TP("events", 0), TP("events", 1)
+P0, P1, P2 = (TP("events", partition) for partition in range(3))
 SESSION_S = 10.0
 GENERATION = 4
 
@@ -37,6 +40,7 @@ class Client:
         self.states = {tp: SimpleNamespace(_position=position) for tp, position in positions.items()}
         self.next: dict[TP, tuple[list[int], int]] = {}  # offsets of records, position afterwards
         self._closed = False
+        self._records: dict[TP, Any] = {}
         assignment = SimpleNamespace(state_value=self.states.get)
         self._subscription = SimpleNamespace(
             subscription=SimpleNamespace(assignment=assignment), reassignment_in_progress=False
@@ -150,18 +154,84 @@ def test_no_more_than_asked_for() -> None:
     run(test())
 
 
-def test_one_fetch_of_a_partition_waits() -> None:
-    """A partition is not fetched while records of it wait: memory is bounded by fetches, not by the backlog (L07)."""
+def test_much_of_a_partition_waits() -> None:
+    """A partition is not fetched while much of it waits: memory is bounded, whatever the backlog (L07)."""
 
     async def test() -> None:
         case = Case(p0=0, p1=0)
-        await case.fetch(p0=([0], 1))
+        await case.fetch(p0=([*range(WAITING_MAX - 1)], WAITING_MAX - 1))
+        assert {P0, P1} == case.consumer._fetchable()
+        await case.fetch(p0=([WAITING_MAX - 1], WAITING_MAX))
         assert {P1} == case.consumer._fetchable()
-        assert not await case.fetch(p0=([1], 2))
+        assert not await case.fetch(p0=([WAITING_MAX], WAITING_MAX + 1))
         await case.consumer.take(1)
         assert {P0, P1} == case.consumer._fetchable()
 
     run(test())
+
+
+def test_fetches_that_wait_are_one() -> None:
+    """What comes behind what waits joins it, offsets without records too, and is done with it (R07)."""
+
+    async def test() -> None:
+        case = Case(p0=5)
+        await case.fetch(p0=([5, 6], 7))
+        await case.fetch(p0=([7], 8))
+        await case.fetch(p0=([], 10))
+        await case.fetch(p0=([10], 11))
+        (fetched,) = await case.consumer.take(100)
+        await case.fetch(p0=([], 13))
+        assert ([5, 6, 7, 10], 5, 11) == ([r.offset for r in fetched.records], fetched.start, fetched.end)
+        assert {} == case.committable()
+        case.consumer.done([fetched])
+        assert {P0: 13} == case.committable()
+
+    run(test())
+
+
+def test_collected_before_the_next_request() -> None:
+    """What has arrived is taken over at once, so that the next request asks for all partitions; errors are left."""
+
+    async def test() -> None:
+        case = Case(p0=0, p1=0, p2=0)
+        case.consumer.flow_active = True
+        case.client.next = {P0: ([0], 1), P1: ([0, 1], 2), P2: ([0], 1)}
+        case.client._records = {P0: a_result(), P1: a_result(), P2: object()}
+        await case.consumer.collect()
+        assert {P2} == set(case.client.next)
+        assert [P0, P1] == sorted(one.tp for one in await case.consumer.take(100))
+
+        case.consumer.flow_active = False
+        case.client.next = {P0: ([1], 2)}
+        await case.consumer.collect()
+        assert {P0} == set(case.client.next)
+
+    run(test())
+
+
+def test_failure_of_collecting_is_raised_where_it_is_seen() -> None:
+    """A fetch that cannot be read ends the loop that hands records over, not the client's own task unseen (R07)."""
+
+    async def test() -> None:
+        case = Case(p0=0)
+        case.consumer.flow_active = True
+        case.client._records = {P0: a_result()}
+
+        async def broken(_tps: set[TP], **_options: int) -> None:
+            await asyncio.sleep(0)
+            raise KafkaError("CRC")
+
+        with patch.object(case.client, "fetched_records", broken):
+            await case.consumer.collect()
+        with pytest.raises(KafkaError, match="CRC"):
+            await case.fetch()
+
+    run(test())
+
+
+def a_result() -> FetchResult:
+    """Something that aiokafka holds."""
+    return FetchResult(P0, assignment=None, partition_records=None, backoff=0)
 
 
 def test_take_waits() -> None:

@@ -30,7 +30,7 @@ class Fetches:
         consumer._waiting, consumer._taken, consumer._passed = {}, set(), {}
         consumer._assigned, consumer._sought, consumer._assignments = True, True, 1
         consumer.lease = Lease(10.0)
-        consumer._arrived, consumer._waiter = asyncio.Event(), None
+        consumer._arrived, consumer._waiter, consumer._failure = asyncio.Event(), None, None
         consumer._begun, consumer._expected, consumer._moved, consumer._done = {AT: start}, {AT: start}, {}, {}
         consumer.offsets_gone = 0
         consumer._get_active_partitions = lambda: {AT}
