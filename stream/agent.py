@@ -2,10 +2,10 @@
 
 1. take all that waits, of all partitions (stream.consumer: each record once and in order);
 2. decode and check; 3. load windows and apply the rules (stream.batch.prepare);
-4. sort users into *advance* and *rerun*; 5. run the model (stream.encode);
+4. sort users into *advance* and *rerun*; 5. run the model (stream.encode), of a large batch part after part;
 6. encode one update and one table value a user (stream.batch.finish);
-7. check that the partitions are still ours; publish changelog, updates and dead letters; wait until all in-sync
-   replicas have them;
+7. check that the partitions are still ours; publish changelog, updates and dead letters, while the model runs over the
+   next part; wait until all in-sync replicas have them;
 8. check again; write the table; only then are the offsets done, for the next commit.
 
 A batch whose partitions may be another worker's is dropped: they are recovered and read again. Any other failure ends
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial, reduce
+from itertools import zip_longest
 from typing import TypeVar, cast
 
 from faust.types import TP
@@ -29,7 +30,7 @@ from stream.consumer import Consumer, Fetched, NotOwnerError
 from stream.encode import Encoded, Encoder
 from stream.ending import EXIT_FAILURE, end
 from stream.metrics import Totals
-from stream.outbox import Outbox
+from stream.outbox import Acknowledged, Outbox
 from stream.partitioning import Placement
 from stream.producer import Producer
 from stream.settings import Settings
@@ -46,6 +47,8 @@ T = TypeVar("T")
 MODEL_ATTEMPTS = 3
 MODEL_RETRY_S = 0.5
 UPKEEP_S = 1.0
+#: A larger batch is encoded in parts of so many users, each while the one before is written out and published.
+PART_USERS = 2_048
 NAMED_MAX = 5
 
 
@@ -154,25 +157,47 @@ class BatchAgent:
             plan = batch.prepare(messages, self._sources, self._table.read, times, self._rules)
         self._tell_former_sources(plan.applied.windows)
         self._count_placements(plan)
-        with totals.timed("encode"):
-            encoded = await self._encode(plan)
-            results = batch.finish(plan, encoded, self._encoder, self._form)
+        parts, updates, acknowledged = await self._encode_and_publish(consumer, generation, plan)
         self._tell_unfit(plan.counts)
 
         await consumer.check_owner(generation)
-        with totals.timed("publish"):
-            acknowledged = await self._outbox.publish(results)
-
-        await consumer.check_owner(generation)
         with totals.timed("write"):
-            for partition, result in results.items():
+            for partition, result in plan.results.items():
                 if result.values:
                     self._upkeep.gaps[partition] = self._table.write(
                         partition, result.values, acknowledged[partition], result.partition_time
                     )
         consumer.done(fetched)
-        totals.add(plan.counts, encoded, sum(len(result.updates) for result in results.values()))
+        totals.add(plan.counts, parts, updates)
         totals.observe(fetched, time.time() * 1000)
+
+    async def _encode_and_publish(
+        self, consumer: Consumer, generation: int, plan: Plan
+    ) -> tuple[list[Encoded], int, dict[int, Acknowledged]]:
+        """Encode part after part, each while the one before is published; wait until all is acknowledged.
+
+        Returns:
+            what was encoded, how many updates that made, and what the changelog has acknowledged, by partition.
+        """
+        parts = batch.split(plan, PART_USERS)
+        encoding = asyncio.create_task(self._encode(parts[0]))
+        done, sent, updates = [], [], 0
+        try:
+            for part, following in zip_longest(parts, parts[1:]):
+                with self.totals.timed("encode"):
+                    done.append(await encoding)
+                    if following is not None:
+                        encoding = asyncio.create_task(self._encode(following))
+                    results = batch.finish(part, done[-1], self._encoder, self._form)
+                updates += sum(len(result.updates) for result in results.values())
+                await consumer.check_owner(generation)
+                with self.totals.timed("publish"):
+                    sent.append(await self._outbox.send(results))
+            with self.totals.timed("publish"):
+                return done, updates, await self._outbox.acknowledged(sent)
+        finally:
+            # The model must not be called twice at once.
+            await asyncio.gather(encoding, return_exceptions=True)
 
     async def _encode(self, plan: Plan) -> Encoded:
         """Run the model; a call that raises is tried again, and one that gives nothing fit while the model is ill.

@@ -4,12 +4,14 @@
 2. :func:`encode`: vectors for all users touched (the part that may take long);
 3. :func:`finish`: one update and one table value a user, a dead letter for each refused record.
 
+A large batch is :func:`split` in between, so that one part is published while the next is encoded.
+
 :func:`renew` gives users' updates once more, from what the table holds.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,8 @@ class Plan:
     applied: Applied
     mark_before: NDArray[np.int64]  # of the windows before the batch (Windows.mark)
     encode: NDArray[np.int64]  # users whose vector is wanted
+    changed: NDArray[np.int64]  # users whose table value is
+    gone: NDArray[np.int64]  # users whose update is a tombstone, whatever comes behind it
     new: dict[int, list[bytes]]  # users who had no events before and have now, by partition
     results: dict[int, PartitionResult]
     counts: Counts
@@ -150,10 +154,29 @@ def prepare(
         applied=applied,
         mark_before=windows.mark,
         encode=np.flatnonzero(((applied.accepted > 0) | applied.before) & (held > 0)),
+        changed=np.flatnonzero(applied.accepted > 0),
+        gone=np.flatnonzero(applied.erased | (applied.before & (held == 0))),
         new=new,
         results=results,
         counts=counts,
     )
+
+
+def split(plan: Plan, users: int) -> list[Plan]:
+    """Parts with so many vectors each, one at least, to be encoded and published in this order.
+
+    All but vectors and updates goes with the first; all count together.
+    """
+    first, *others = (plan.encode[start : start + users] for start in range(0, len(plan.encode) or 1, users))
+    nobody = plan.changed[:0]
+    return [
+        replace(plan, encode=first),
+        *(replace(plan, encode=part, changed=nobody, gone=nobody, results=_empty(plan.results)) for part in others),
+    ]
+
+
+def _empty(results: dict[int, PartitionResult]) -> dict[int, PartitionResult]:
+    return {partition: PartitionResult(result.partition_time) for partition, result in results.items()}
 
 
 def encode(plan: Plan, encoder: Encoder) -> Encoded:
@@ -169,14 +192,12 @@ def encode(plan: Plan, encoder: Encoder) -> Encoded:
 
 def finish(plan: Plan, encoded: Encoded, encoder: Encoder, form: UpdateFormat) -> dict[int, PartitionResult]:
     """What is to be published and written, by partition. Users whose vector is not fit are named in the counts."""
-    applied, windows, keys = plan.applied, plan.applied.windows, plan.keys
-    held = np.diff(windows.start)
-    changed = np.flatnonzero(applied.accepted > 0)
-    for user, value in zip(changed.tolist(), window.dump(windows, changed), strict=True):
+    windows, keys = plan.applied.windows, plan.keys
+    for user, value in zip(plan.changed.tolist(), window.dump(windows, plan.changed), strict=True):
         partition, key = keys[user]
         plan.results[partition].values.append((key, value))
     # Before the updates: a user who was erased and came back within the batch gets both, in this order.
-    for user in np.flatnonzero(applied.erased | (applied.before & (held == 0))).tolist():
+    for user in plan.gone.tolist():
         partition, key = keys[user]
         plan.results[partition].updates.append((key, None))
 

@@ -42,8 +42,8 @@ class Totals:
         self.update_buckets = np.zeros(len(UPDATE_SECONDS) + 1, np.int64)
         self.update_seconds = 0.0
 
-    def add(self, counts: "Counts", encoded: "Encoded", updates: int) -> None:
-        """Count a batch that is done."""
+    def add(self, counts: "Counts", encoded: Iterable["Encoded"], updates: int) -> None:
+        """Count a batch that is done; `encoded` is of its parts."""
         self.batches += 1
         self.records += counts.records
         self.accepted += counts.accepted
@@ -55,9 +55,10 @@ class Totals:
         self.applied_before += counts.applied_before
         self.not_finite += len(counts.not_finite)
         self.texts_cut += counts.texts_cut
-        self.steps += encoded.steps
-        self.advanced += encoded.advanced
-        self.reruns += encoded.reruns
+        for part in encoded:
+            self.steps += part.steps
+            self.advanced += part.advanced
+            self.reruns += part.reruns
 
     def observe(self, fetched: Iterable["Fetched"], now_ms: float) -> None:
         """Note how long ago the records of a batch that is done came to the broker."""

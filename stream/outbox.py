@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stream.batch import PartitionResult
@@ -14,6 +15,22 @@ from stream.table import SequenceTable
 #: Metadata and number of records of each record batch, in order.
 Acknowledged = list[tuple[Any, int]]
 Changes = Iterable[tuple[bytes, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What was handed over and may be under way: record batches by partition."""
+
+    changelog: dict[int, list[Sent]] = field(default_factory=dict)
+    updates: dict[int, list[Sent]] = field(default_factory=dict)
+    letters: list[Sent] = field(default_factory=list)
+
+    @property
+    def futures(self) -> "list[asyncio.Future[Any]]":
+        """One for each record batch."""
+        return [
+            future for some in (*self.changelog.values(), *self.updates.values(), self.letters) for future, _ in some
+        ]
 
 
 class Outbox:
@@ -38,22 +55,27 @@ class Outbox:
         self._next = dict(ends)
         self.foreign.clear()
 
-    async def publish(self, results: Mapping[int, PartitionResult]) -> dict[int, Acknowledged]:
-        """Publish what a batch calls for; the acknowledgements of the changelog, by partition."""
+    async def send(self, results: Mapping[int, PartitionResult]) -> "Sending":
+        """Hand over what a batch, or a part of it, calls for; to be waited for with :meth:`acknowledged`."""
         now_ms = _now_ms()
-        changelog: dict[int, list[Sent]] = {}
-        updates: dict[int, list[Sent]] = {}
-        letters: list[Sent] = []
+        sending = Sending()
         for partition, result in results.items():
-            changelog[partition] = await self._table.publish(partition, result.values, now_ms)
-            updates[partition] = await self._send_updates(partition, result.updates, now_ms)
+            sending.changelog[partition] = await self._table.publish(partition, result.values, now_ms)
+            sending.updates[partition] = await self._send_updates(partition, result.updates, now_ms)
             if result.letters:
-                letters += await self._send_letters(partition, result.letters, now_ms)
-        sent = [future for some in (*changelog.values(), *updates.values(), letters) for future, _ in some]
-        await asyncio.gather(*sent)
-        for partition, some in updates.items():
-            self._note(partition, some)
-        return {partition: _acknowledged(some) for partition, some in changelog.items()}
+                sending.letters.extend(await self._send_letters(partition, result.letters, now_ms))
+        return sending
+
+    async def acknowledged(self, sendings: Sequence["Sending"]) -> dict[int, Acknowledged]:
+        """Wait for all of it, in the order it was handed over; the acknowledgements of the changelog, by partition."""
+        await asyncio.gather(*(future for sending in sendings for future in sending.futures))
+        acknowledged: dict[int, Acknowledged] = {}
+        for sending in sendings:
+            for partition, sent in sending.updates.items():
+                self._note(partition, sent)
+            for partition, sent in sending.changelog.items():
+                acknowledged.setdefault(partition, []).extend(_acknowledged(sent))
+        return acknowledged
 
     async def publish_values(self, partition: int, values: Changes) -> Acknowledged:
         """Publish table values of one partition."""
@@ -75,7 +97,7 @@ class Outbox:
         producer, topic = self._producer(), self._settings.deadletter_topic
         if not self._letter_partitions:
             self._letter_partitions = len(await producer._ensure_producer().partitions_for(topic))
-        return await producer.send_batches(topic, partition % self._letter_partitions, letters, now_ms, gzip=True)
+        return await producer.send_batches(topic, partition % self._letter_partitions, letters, now_ms, "gzip")
 
     def meet(self, partition: int, end: int) -> None:
         """The updates end there while nothing of ours is on its way: what lies behind our last is another's."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
@@ -14,6 +14,14 @@ from stream.consumer import Consumer
 from stream.errors import BrokerError
 
 RETRY_S = 0.1
+
+#: How records are compressed on their way and in the log.
+Codec = Literal["none", "gzip", "zstd"]
+_CODECS: dict[Codec, int] = {
+    "none": DefaultRecordBatch.CODEC_NONE,
+    "gzip": DefaultRecordBatch.CODEC_GZIP,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+}
 
 #: Key, value and headers of a record.
 Entry = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -57,11 +65,11 @@ class Producer(driver.Producer):
         return self._ensure_producer().client.cluster
 
     async def send_batches(
-        self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int, *, gzip: bool = False
+        self, topic: str, partition: int, entries: Iterable[Entry], timestamp_ms: int, codec: Codec = "none"
     ) -> list[Sent]:
         """Hand over records of one partition; they are sent in this order.
 
-        With `gzip` they are compressed: what only came through a topic's size limit so gets through another's.
+        Compressed, what only came through a topic's size limit so gets through another's.
 
         Returns:
             for each record batch the future of its acknowledgement, which raises BrokerError where it is refused, and
@@ -69,11 +77,10 @@ class Producer(driver.Producer):
         """
         producer = self._ensure_producer()
         sent: list[Sent] = []
-        codec = DefaultRecordBatch.CODEC_GZIP if gzip else DefaultRecordBatch.CODEC_NONE
         rest = iter(entries)
         left = next(rest, None)
         while left is not None:
-            batch = _Batch(self.max_batch_size, codec)
+            batch = _Batch(self.max_batch_size, _CODECS[codec])
             left = batch.fill(left, rest, timestamp_ms)
             acknowledged = _acknowledged(await producer.send_batch(batch, topic, partition=partition), topic, partition)
             sent.append((asyncio.ensure_future(acknowledged), batch.record_count()))

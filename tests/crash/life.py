@@ -14,7 +14,7 @@ from stream.agent import BatchAgent
 from stream.consumer import Fetched, NotOwnerError
 from stream.encode import Encoder
 from stream.followed import changelog_message
-from stream.producer import Entry, Sent
+from stream.producer import Codec, Entry, Sent
 from stream.settings import TABLE, Settings
 from stream.store import MemoryStore
 from stream.table import SequenceTable
@@ -23,6 +23,8 @@ from tests.crash.world import APP, CHANGELOG, EVENTS, PARTITIONS, Disk, World
 
 #: Slices of upkeep when all events are done.
 LAST_TENDS = 3
+#: Users of one part of a batch: some batches have several.
+PART_USERS = 2
 
 
 async def nothing() -> None:
@@ -108,11 +110,11 @@ class FakeProducer:
         return set(range(PARTITIONS))
 
     async def send_batches(
-        self, topic: str, partition: int, entries: Iterable[Entry], _timestamp_ms: int, *, gzip: bool = False
+        self, topic: str, partition: int, entries: Iterable[Entry], _timestamp_ms: int, codec: Codec = "none"
     ) -> list[Sent]:
         """As the producer: record batches of one entry each, so that any of them may be the last."""
         await self._steps(f"send to {topic}")
-        del gzip
+        del codec
         sent: list[Sent] = []
         for entry in entries:
             before = self._last.get((topic, partition))
@@ -326,7 +328,14 @@ class Life:
             log = self.world.logs[topic, partition]
             return {record.key: record.value for first, end in ranges for record in log[first:end] if record.key}
 
+        async def run_model(call: Callable[[], Any]) -> Any:
+            """In the loop: on a thread, beside what is published, steps would have no order."""
+            await self.steps("run the model")
+            return call()
+
         with (
+            patch("stream.agent.PART_USERS", PART_USERS),
+            patch.object(self.agent, "_run_model", run_model),
             patch.object(self.table, "write", stepping_write),
             patch.object(self.agent._encoder, "encode", stepping_encode),
             patch.object(self.agent._upkeep, "_read", read),

@@ -404,6 +404,37 @@ def test_refused_records(bundle: Bundle) -> None:
     assert (6, 2) == (memory.counts.records, memory.counts.accepted)
 
 
+@pytest.mark.parametrize("users", [1, 2, 3, 100])
+def test_parts_are_the_batch(users: int, bundle: Bundle) -> None:
+    """A batch in parts calls for the same as whole: values, tombstones and letters with the first part (P2)."""
+    fields: list[dict[str, Any]] = [{"user_id": f"u{n % 4}"} for n in range(9)]
+    fields += [{"user_id": "u7", "type": "erase"}, {"type": "nothing"}]
+    messages = [message(*fields, partition=partition) for partition in (0, 1)]
+    encoder = Encoder(bundle, graph(bundle), 100)
+
+    def plan() -> batch.Plan:
+        return batch.prepare(messages, {"web": 1}, lambda _, keys: [None] * len(keys), {}, WorkerRules(50, 25, 9, 9))
+
+    def finish(part: batch.Plan) -> dict[int, PartitionResult]:
+        return batch.finish(part, batch.encode(part, encoder), encoder, UpdateFormat())
+
+    whole = finish(plan())
+    parts = batch.split(plan(), users)
+    found = [finish(part) for part in parts]
+
+    assert -(-8 // users) == len(parts)
+    for partition, result in whole.items():
+        assert (5, 5, 1) == (len(result.values), len(result.updates), len(result.letters))
+        some = [part[partition] for part in found]
+        assert (result.values, result.letters) == (some[0].values, some[0].letters)
+        assert all(([], []) == (part.values, part.letters) for part in some[1:])
+        updates = [(key, json.loads(update or b"{}")) for part in some for key, update in part.updates]
+        for (_, update), expected in zip(updates, bodies(result), strict=True):
+            assert (expected or {}).pop("vector", []) == pytest.approx(update.pop("vector", []), abs=TOLERANCE)
+            assert (expected or {}) == update
+        assert [key for key, _ in result.updates] == [key for key, _ in updates]
+
+
 def test_detail_is_one_line_of_text(bundle: Bundle) -> None:
     """Whatever a record holds, its letter's detail is one line of UTF-8 that names the field."""
     result = Memory(bundle).events({"type": "a\nb\r\u2028\x85\x00c"})

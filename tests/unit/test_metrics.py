@@ -63,7 +63,8 @@ def test_every_counter(progress: Progress) -> None:
     """Each counter of a batch shows under its own name, and adds up over batches."""
     totals = Totals()
     for _ in range(2):
-        totals.add(*batch(), 19)
+        counts, encoded = batch()
+        totals.add(counts, [encoded], 19)
 
     shown = read(totals, progress)
 

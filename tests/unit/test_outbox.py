@@ -1,7 +1,7 @@
 """What is published is acknowledged before it counts, and another writer's updates are noticed by where ours lie."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,8 +9,8 @@ import pytest
 
 from stream import settings
 from stream.batch import PartitionResult
-from stream.outbox import Outbox
-from stream.producer import Entry, Sent
+from stream.outbox import Acknowledged, Outbox
+from stream.producer import Codec, Entry, Sent
 
 SETTINGS = settings.load({"update_topic": "updates", "deadletter_topic": "letters", "app_id": "app"})
 CHANGELOG = "app-users-changelog"
@@ -39,11 +39,11 @@ class Broker:
         return {0, 1, 2}
 
     async def send_batches(
-        self, topic: str, partition: int, entries: Iterable[Entry], _timestamp_ms: int, *, gzip: bool = False
+        self, topic: str, partition: int, entries: Iterable[Entry], _timestamp_ms: int, codec: Codec = "none"
     ) -> list[Sent]:
         """As the producer, all in one record batch."""
         entries = list(entries)
-        if gzip:
+        if codec == "gzip":
             self.gzipped.add(topic)
         if not entries:
             return []
@@ -79,6 +79,11 @@ def outbox(broker: Broker) -> Outbox:
 def update(outbox: Outbox, partition: int, *keys: bytes) -> None:
     """Publish an update for each key."""
     asyncio.run(outbox.publish_updates(partition, [(key, b"{}") for key in keys]))
+
+
+async def publish(outbox: Outbox, *parts: Mapping[int, PartitionResult]) -> dict[int, Acknowledged]:
+    """Publish the parts of a batch, and wait for all."""
+    return await outbox.acknowledged([await outbox.send(part) for part in parts])
 
 
 def foreign(outbox: Outbox) -> dict[int, list[tuple[int, int]]]:
@@ -183,7 +188,7 @@ def test_all_of_a_batch(outbox: Outbox, broker: Broker) -> None:
     """Values, updates and letters to their topics; the changelog's offsets are returned, by partition (P4)."""
     broker.append(CHANGELOG, 1, [b"before"])
 
-    acknowledged = asyncio.run(outbox.publish(results(0, 1, letters=[(b"k", b"bad", [("h", b"1")])])))
+    acknowledged = asyncio.run(publish(outbox, results(0, 1, letters=[(b"k", b"bad", [("h", b"1")])])))
 
     assert {0: [(0, 1)], 1: [(1, 1)]} == {
         partition: [(metadata.offset, count) for metadata, count in some] for partition, some in acknowledged.items()
@@ -194,9 +199,22 @@ def test_all_of_a_batch(outbox: Outbox, broker: Broker) -> None:
     assert {"letters"} == broker.gzipped
 
 
+def test_parts_of_a_batch(outbox: Outbox, broker: Broker) -> None:
+    """Several parts are acknowledged as one batch, in order, and are all ours."""
+    broker.append(CHANGELOG, 0, [b"before"])
+
+    acknowledged = asyncio.run(publish(outbox, results(0, 1), results(0), results(0)))
+
+    assert {0: [(1, 1), (2, 1), (3, 1)], 1: [(0, 1)]} == {
+        partition: [(metadata.offset, count) for metadata, count in some] for partition, some in acknowledged.items()
+    }
+    assert 3 == len(broker.logs["updates", 0])
+    assert {} == foreign(outbox)
+
+
 def test_letters_have_their_own_partitions(outbox: Outbox, broker: Broker) -> None:
     """The topic for dead letters may have fewer partitions than the events."""
-    asyncio.run(outbox.publish(results(4, letters=[(None, b"bad", [])])))
+    asyncio.run(publish(outbox, results(4, letters=[(None, b"bad", [])])))
 
     assert [(None, b"bad", [])] == broker.logs["letters", 1]
 
@@ -207,7 +225,7 @@ def test_not_acknowledged(topic: str, outbox: Outbox, broker: Broker) -> None:
     broker.answers[topic] = [OSError("no leader")]
 
     with pytest.raises(OSError, match="no leader"):
-        asyncio.run(outbox.publish(results(0, letters=[(None, b"bad", [])])))
+        asyncio.run(publish(outbox, results(0, letters=[(None, b"bad", [])])))
 
 
 def test_an_update_not_acknowledged(outbox: Outbox, broker: Broker) -> None:

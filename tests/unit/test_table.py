@@ -46,6 +46,7 @@ class Log:
         self.next = {TP0: 0, TP1: 0}
         self.sent: list[tuple[bytes | None, bytes | None]] = []
         self.asked: list[set[TP]] = []
+        self.codecs: list[str] = []
 
     async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
         """As Faust's consumer."""
@@ -56,9 +57,12 @@ class Log:
         """As the worker's consumer."""
         return {tp: self.next[tp] for tp in tps}
 
-    async def send_batches(self, topic: str, partition: int, entries: Iterable[Any], timestamp_ms: int) -> list[Any]:
+    async def send_batches(
+        self, topic: str, partition: int, entries: Iterable[Any], timestamp_ms: int, codec: str = "none"
+    ) -> list[Any]:
         """As the worker's producer: one record batch, acknowledged at once."""
         records, tp = list(entries), TP(topic, partition)
+        self.codecs.append(codec)
         self.sent += [(key, value) for key, value, _ in records]
         (metadata, count) = acknowledged(self.next[tp], len(records))
         self.next[tp] += count
@@ -162,6 +166,15 @@ def rebalance(table: SequenceTable, *assigned: TP) -> None:
 
 
 # -- writing
+
+
+def test_full_windows_are_compressed(table: SequenceTable, log: Log) -> None:
+    """Values of over half a KiB on average go to the changelog compressed, short ones and tombstones as they are."""
+    short, long = b"s" * 100, b"l" * 1500
+    for values in ([short, short], [long], [long, short, short], [long, None], [None], []):
+        asyncio.run(table.publish(0, [(b"u%d" % n, value) for n, value in enumerate(values)], 1))
+
+    assert ["none", "zstd", "zstd", "zstd", "none", "none"] == log.codecs
 
 
 def test_ours_follow_ours(table: SequenceTable) -> None:

@@ -160,7 +160,9 @@ class World:
     async def _run(self, call: Callable[[], Any]) -> Any:
         return call()
 
-    async def send_batches(self, topic: str, partition: int, entries: Iterable[Entry], _time_ms: int) -> list[Sent]:
+    async def send_batches(
+        self, topic: str, partition: int, entries: Iterable[Entry], _time_ms: int, _codec: str = "none"
+    ) -> list[Sent]:
         """As the producer, acknowledged at once."""
         wanted = [(cast(bytes, key), value) for key, value, _ in entries]
         if not wanted:
