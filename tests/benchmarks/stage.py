@@ -21,6 +21,7 @@ from stream.settings import load as load_settings
 READY_TIMEOUT_S = 120.0
 DONE_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
+BEHIND = 16  # offsets from the end of a log where the last record is looked for: the last may be transaction markers
 WORKER_READY = "ready: partitions"
 
 
@@ -135,7 +136,7 @@ def last_update_s(broker: str, topic: str, partitions: int) -> float:
         consumer.assign(tps)
         last = 0.0
         for tp, end in consumer.end_offsets(tps).items():
-            consumer.seek(tp, max(0, end - 1))
+            consumer.seek(tp, max(0, end - BEHIND))
             deadline = time.monotonic() + READY_TIMEOUT_S
             while end and consumer.position(tp) < end and time.monotonic() < deadline:
                 for record in consumer.poll(500).get(tp, ()):
