@@ -193,18 +193,20 @@ def encode(plan: Plan, encoder: Encoder) -> Encoded:
 def finish(plan: Plan, encoded: Encoded, encoder: Encoder, form: UpdateFormat) -> dict[int, PartitionResult]:
     """What is to be published and written, by partition. Users whose vector is not fit are named in the counts."""
     windows, keys = plan.applied.windows, plan.keys
+    append_value = {partition: result.values.append for partition, result in plan.results.items()}
+    append_update = {partition: result.updates.append for partition, result in plan.results.items()}
     for user, value in zip(plan.changed.tolist(), window.dump(windows, plan.changed), strict=True):
         partition, key = keys[user]
-        plan.results[partition].values.append((key, value))
+        append_value[partition]((key, value))
     # Before the updates: a user who was erased and came back within the batch gets both, in this order.
     for user in plan.gone.tolist():
         partition, key = keys[user]
-        plan.results[partition].updates.append((key, None))
+        append_update[partition]((key, None))
 
     keys_encoded = [keys[user] for user in plan.encode.tolist()]
     plan.counts.not_finite += [key for (_, key), fit in zip(keys_encoded, encoded.fit.tolist(), strict=True) if not fit]
     for (partition, key), update in _updates(windows, plan.encode, keys_encoded, encoded, encoder, form):
-        plan.results[partition].updates.append((key, update))
+        append_update[partition]((key, update))
     return plan.results
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream.batch import PartitionResult
-from stream.producer import Entry, Producer, Sent
+from stream.producer import NO_HEADERS, Entry, Producer, Sent
 from stream.settings import Settings
 from stream.table import SequenceTable
 
@@ -90,7 +90,7 @@ class Outbox:
         self._note(partition, sent)
 
     async def _send_updates(self, partition: int, updates: Changes, now_ms: int) -> list[Sent]:
-        entries: Iterable[Entry] = ((key, value, []) for key, value in updates)
+        entries: Iterable[Entry] = ((key, value, NO_HEADERS) for key, value in updates)
         return await self._producer().send_batches(self._settings.update_topic, partition, entries, now_ms)
 
     async def _send_letters(self, partition: int, letters: Iterable[Entry], now_ms: int) -> list[Sent]:

@@ -23,6 +23,8 @@ _CODECS: dict[Codec, int] = {
     "zstd": DefaultRecordBatch.CODEC_ZSTD,
 }
 
+#: Of a record without headers: one list for all, so that a batch makes no list a record.
+NO_HEADERS: list[tuple[str, bytes | None]] = []
 #: Key, value and headers of a record.
 Entry = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 #: The acknowledgement of one record batch and the number of its records.

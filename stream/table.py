@@ -16,7 +16,7 @@ from stream.consumer import Consumer
 from stream.ending import EXIT_RECOVERY, end
 from stream.errors import BrokerError, TopicError
 from stream.localstate import Changelog, judge_offset
-from stream.producer import Codec, Entry, Producer, Sent
+from stream.producer import NO_HEADERS, Codec, Entry, Producer, Sent
 from stream.transport import BatchSchema
 
 log = get_logger(__name__)
@@ -74,7 +74,7 @@ class SequenceTable(faust.Table[bytes, bytes]):
     async def publish(self, partition: int, values: Iterable[Change], timestamp_ms: int) -> list[Sent]:
         """Hand values to the changelog; the futures are to be awaited before :meth:`write`."""
         producer = cast(Producer, self.app.producer)
-        entries: list[Entry] = [(key, value, []) for key, value in values]
+        entries: list[Entry] = [(key, value, NO_HEADERS) for key, value in values]
         is_long = sum(len(value or b"") for _, value, _ in entries) > COMPRESSED_BYTES * len(entries)
         codec: Codec = "zstd" if is_long else "none"
         return await producer.send_batches(self.changelog_topic_name, partition, entries, timestamp_ms, codec)
