@@ -39,11 +39,7 @@ def _start(given: dict[str, Any], report: Callable[[str], None], name: str) -> d
     worker = stage.start_worker(given)
     try:
         found = {"ready_s": worker.ready_s - worker.started_s}
-        while (
-            last_s := stage.last_update_s(given["broker"], given["update_topic"], users.PARTITIONS)
-        ) < worker.started_s:
-            time.sleep(0.05)
-        found["first_update_s"] = last_s - worker.started_s
+        found["first_update_s"] = _first_update_s(given, worker) - worker.started_s
         found |= _read(_RECOVERED, worker)
     finally:
         worker.stop()
