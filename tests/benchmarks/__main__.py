@@ -54,9 +54,9 @@ def main(
             found[name] = {"machine": results.machine(), "quick": quick, "result": result}
             say(f"\n{name} ({time.monotonic() - began_s:.0f} s)\n")
             say("\n".join(section.show(result)) + "\n")
-    if output:
-        results.keep(output, found)
-    else:
+            if output:
+                results.keep(output, {name: found[name]})
+    if not output:
         say(json.dumps(found))
         say("To keep it: --output FILE (the README's figures: --output tests/benchmarks/results.json, then --readme)")
     if "compare" in found:

@@ -13,8 +13,6 @@ from tests.benchmarks import stage, users
 USERS, QUICK_USERS = 1_000_000, 50_000
 #: Users who get an event each, so that the model's states of as many as are kept in memory are there.
 TOUCHED, QUICK_TOUCHED = 120_000, 10_000
-#: Of full windows fewer: each costs fifty steps, and a state is as large as any.
-TOUCHED_FULL = 20_000
 STEADY_S, QUICK_STEADY_S = 20.0, 5.0
 STEADY_EVENTS = 1000  # a second
 CASES = (("rocksdb", "short"), ("rocksdb", "full"), ("memory", "short"), ("memory", "full"))
@@ -40,7 +38,7 @@ def measure(
         result[f"{window}_value_bytes"] = round(users.fill(given[window], count, events) / count)
     for store, window in CASES:
         told = given[window] | {"store": store, "data_dir": folder / f"footprint-{store}-{window}"}
-        touched = QUICK_TOUCHED if quick else TOUCHED if window == "short" else TOUCHED_FULL
+        touched = QUICK_TOUCHED if quick else TOUCHED
         seconds = steady_s or (QUICK_STEADY_S if quick else STEADY_S)
         found = _hold(told, count, touched, seconds, sent, window)
         found["rss_a_user"] = (found["steady_last_rss"] - result["empty_rss"]) / count
