@@ -141,9 +141,14 @@ def clear(broker: str, name: str) -> None:
         client.delete_topics([topic for topic in client.list_topics() if name in topic])
 
 
+def _rows(result: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, in the order of the plan, whatever that of the file."""
+    return {name: result["workloads"][name] for name in PLAN if name in result["workloads"]}
+
+
 def ratios(result: dict[str, Any]) -> dict[str, float]:
     """This worker's events a second over each other system's, on the first workload that was measured."""
-    for row in result["workloads"].values():
+    for row in _rows(result).values():
         rate = {name: found["events_a_second"] for name, found in row["systems"].items()}
         return {name: rate["worker"] / other for name, other in rate.items() if name != "worker" and "worker" in rate}
     return {}
@@ -155,9 +160,11 @@ def show(result: dict[str, Any]) -> list[str]:
         "| workload | system | events/s | this worker is | CPU µs/event | events given |",
         "| --- | --- | --: | --: | --: | --: |",
     ]
-    for name, row in result["workloads"].items():
+    for name, row in _rows(result).items():
         worker = row["systems"].get("worker")
-        for system, one in row["systems"].items():
+        for system in EVERYBODY:
+            if (one := row["systems"].get(system)) is None:
+                continue
             times = f"× {worker['events_a_second'] / one['events_a_second']:.2f}" if worker and one != worker else ""
             cells = [name, system, f"{one['events_a_second']:,}", times, f"{one['cpu_us']:.1f}", f"{one['events']:,}"]
             lines.append(f"| {' | '.join(cells)} |")
