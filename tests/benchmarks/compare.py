@@ -54,7 +54,7 @@ def measure(
     here = [name for name in workloads.available() if name in (only or PLAN)]
     if quick and not only:
         here = ["short" if "short" in here else "shop"]
-    rows = {}
+    rows: dict[str, Any] = {}
     for name in here:
         workload = workloads.find(name)
         catalog = workload.catalog()
