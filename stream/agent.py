@@ -8,18 +8,21 @@
    next part; wait until all in-sync replicas have them;
 8. check again; write the table; only then are the offsets done, for the next commit.
 
+While a batch waits for its acknowledgements, the next one comes up to step 6, on the table as it will be then
+(stream.unwritten); it is published when that is written, so that the promises know one batch at a time.
+
 A batch whose partitions may be another worker's is dropped: they are recovered and read again. Any other failure ends
 the process, and the batch is read again after a restart.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import zip_longest
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from faust.types import TP
 from mode import get_logger
@@ -30,11 +33,12 @@ from stream.consumer import Consumer, Fetched, NotOwnerError
 from stream.encode import Encoded, Encoder
 from stream.ending import EXIT_FAILURE, end
 from stream.metrics import Totals
-from stream.outbox import Acknowledged, Outbox
+from stream.outbox import Outbox, Sending
 from stream.partitioning import Placement
 from stream.producer import Producer
 from stream.settings import Settings
 from stream.table import SequenceTable
+from stream.unwritten import Unwritten
 from stream.update import UpdateFormat
 from stream.upkeep import Upkeep
 from stream.window import Windows
@@ -50,6 +54,20 @@ UPKEEP_S = 1.0
 #: A larger batch is encoded in parts of so many users, each while the one before is written out and published.
 PART_USERS = 2_048
 NAMED_MAX = 5
+
+#: Steps 7 and 8 of a batch that is handed over; None: it was dropped.
+Completion = asyncio.Task[bool | None]
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A batch that is handed over, not all of it acknowledged yet."""
+
+    fetched: list[Fetched]
+    plan: Plan
+    encoded: list[Encoded] = field(default_factory=list)  # of each part
+    sendings: list[Sending] = field(default_factory=list)  # of each part
+    updates: int = 0
 
 
 class BatchAgent:
@@ -76,6 +94,7 @@ class BatchAgent:
         # A thread of its own for the model: the loop has heartbeats to send, however long a call takes.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.totals = Totals()
+        self._unwritten = Unwritten(table)
         self._outbox = Outbox(settings, table, producer)
         self._upkeep = Upkeep(
             settings, list(sources.values()), encoder, table, self._outbox, self.totals, self._run_model
@@ -85,13 +104,32 @@ class BatchAgent:
         """Work on batches until the task is cancelled."""
         consumer = self._consumer()
         while True:
-            began = time.monotonic()
-            fetched = await consumer.take(self._settings.batch_max_events)
-            self.totals.seconds["take"] += time.monotonic() - began
+            fetched = await self._take(consumer, None)
             async with consumer.in_hand:
-                where = ", ".join(f"{f.tp.topic}/{f.tp.partition} from {f.start}" for f in fetched)
-                with self._failing(f"batch ({where})"):
-                    await self._work(consumer, fetched)
+                await self._work_on(consumer, fetched)
+
+    async def _take(self, consumer: Consumer, before: Completion | None) -> list[Fetched]:
+        began = time.monotonic()
+        fetched = await consumer.take(self._settings.batch_max_events, before)
+        self.totals.seconds["take"] += time.monotonic() - began
+        return fetched
+
+    async def _work_on(self, consumer: Consumer, fetched: list[Fetched]) -> None:
+        """This batch, then those that come while the one before is on its way, with which they are dropped if it is."""
+        before: Completion | None = None
+        try:
+            while fetched:
+                what = f"batch ({', '.join(f'{f.tp.topic}/{f.tp.partition} from {f.start}' for f in fetched)})"
+                sent = await self._or_drop(what, self._send(consumer, fetched, before))
+                if sent is None:
+                    break
+                before = asyncio.create_task(self._or_drop(what, self._complete(consumer, sent)))
+                fetched = await self._take(consumer, before)
+            if before is not None:
+                await before
+        finally:
+            if before is not None:
+                before.cancel()
 
     async def tend(self) -> None:
         """Do the upkeep, a slice each second, until the task is cancelled."""
@@ -108,12 +146,13 @@ class BatchAgent:
             if not consumer.is_settled():
                 return
             self._gauge(consumer)
-            with self._failing("upkeep"):
-                generation = consumer.app.consumer_generation_id
-                await self._begin(consumer, generation)
-                await self._upkeep.mend(consumer, generation)
-                if self._settings.sweep_users:
-                    await self._upkeep.sweep(consumer, generation)
+            await self._or_drop("upkeep", self._slice(consumer, consumer.app.consumer_generation_id))
+
+    async def _slice(self, consumer: Consumer, generation: int) -> None:
+        await self._begin(consumer, generation)
+        await self._upkeep.mend(consumer, generation)
+        if self._settings.sweep_users:
+            await self._upkeep.sweep(consumer, generation)
 
     def _gauge(self, consumer: Consumer) -> None:
         """Note what is held now, for the metrics."""
@@ -122,15 +161,15 @@ class BatchAgent:
         totals.cached = len(self._encoder.cache)
         totals.offsets_gone = consumer.offsets_gone
 
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        """Drop the work if the partitions may be another's; any other failure ends the process."""
+    async def _or_drop(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """The outcome; None where the partitions may be another's. Any other failure ends the process."""
         try:
-            yield
+            return await work
         except NotOwnerError as error:
             # Recovery reads the tail of the changelog before these partitions go on, here or elsewhere.
             self.totals.dropped += 1
             log.warning("%s is dropped: %s", what, error)
+            return None
         except Exception as error:
             log.debug("%s failed", what, exc_info=True)
             end(EXIT_FAILURE, "%s failed: %s: %s", what, type(error).__name__, error)
@@ -144,60 +183,63 @@ class BatchAgent:
         self._outbox.begin({tp.partition: offset for tp, offset in ends.items()})
         self._generation = generation
 
-    async def _work(self, consumer: Consumer, fetched: list[Fetched]) -> None:
+    async def _send(self, consumer: Consumer, fetched: list[Fetched], before: Completion | None) -> _Sent:
+        """Steps 2 to 7 but for the last wait; from the first publishing on, once the batch `before` is complete."""
         totals, generation = self.totals, fetched[0].generation
         if not consumer.owns or any(f.generation != generation for f in fetched):
             raise NotOwnerError("the partitions were given away before it was begun")
         await consumer.check_owner(generation)
-        await self._begin(consumer, generation)
+        if before is None:
+            await self._begin(consumer, generation)
         with totals.timed("prepare"):
-            partitions = {f.tp.partition for f in fetched}
-            times = {p: time_ms for p in partitions if (time_ms := self._table.store.partition_time(p)) is not None}
+            times = self._unwritten.partition_times({f.tp.partition for f in fetched})
             messages = [Message(f.tp.topic, f.tp.partition, f.records) for f in fetched]
-            plan = batch.prepare(messages, self._sources, self._table.read, times, self._rules)
+            plan = batch.prepare(messages, self._sources, self._unwritten.read, times, self._rules)
         self._tell_former_sources(plan.applied.windows)
         self._count_placements(plan)
-        parts, updates, acknowledged = await self._encode_and_publish(consumer, generation, plan)
-        self._tell_unfit(plan.counts)
 
-        await consumer.check_owner(generation)
-        with totals.timed("write"):
-            for partition, result in plan.results.items():
-                if result.values:
-                    self._upkeep.gaps[partition] = self._table.write(
-                        partition, result.values, acknowledged[partition], result.partition_time
-                    )
-        consumer.done(fetched)
-        totals.add(plan.counts, parts, updates)
-        totals.observe(fetched, time.time() * 1000)
-
-    async def _encode_and_publish(
-        self, consumer: Consumer, generation: int, plan: Plan
-    ) -> tuple[list[Encoded], int, dict[int, Acknowledged]]:
-        """Encode part after part, each while the one before is published; wait until all is acknowledged.
-
-        Returns:
-            what was encoded, how many updates that made, and what the changelog has acknowledged, by partition.
-        """
         parts = batch.split(plan, PART_USERS)
+        sent = _Sent(fetched, plan)
         encoding = asyncio.create_task(self._encode(parts[0]))
-        done, sent, updates = [], [], 0
         try:
             for part, following in zip_longest(parts, parts[1:]):
-                with self.totals.timed("encode"):
-                    done.append(await encoding)
+                with totals.timed("encode"):
+                    sent.encoded.append(await encoding)
                     if following is not None:
                         encoding = asyncio.create_task(self._encode(following))
-                    results = batch.finish(part, done[-1], self._encoder, self._form)
-                updates += sum(len(result.updates) for result in results.values())
+                    results = batch.finish(part, sent.encoded[-1], self._encoder, self._form)
+                sent.updates += sum(len(result.updates) for result in results.values())
+                if before is not None and not await before:
+                    raise NotOwnerError("the batch before it was dropped")
                 await consumer.check_owner(generation)
-                with self.totals.timed("publish"):
-                    sent.append(await self._outbox.send(results))
-            with self.totals.timed("publish"):
-                return done, updates, await self._outbox.acknowledged(sent)
+                with totals.timed("publish"):
+                    sent.sendings.append(await self._outbox.send(results))
         finally:
             # The model must not be called twice at once.
             await asyncio.gather(encoding, return_exceptions=True)
+        self._tell_unfit(plan.counts)
+        self._unwritten.set(plan.results)
+        return sent
+
+    async def _complete(self, consumer: Consumer, sent: _Sent) -> bool:
+        """The rest of step 7, and step 8."""
+        totals = self.totals
+        try:
+            with totals.timed("publish"):
+                acknowledged = await self._outbox.acknowledged(sent.sendings)
+            await consumer.check_owner(sent.fetched[0].generation)
+            with totals.timed("write"):
+                for partition, result in sent.plan.results.items():
+                    if result.values:
+                        self._upkeep.gaps[partition] = self._table.write(
+                            partition, result.values, acknowledged[partition], result.partition_time
+                        )
+        finally:
+            self._unwritten.clear()
+        consumer.done(sent.fetched)
+        totals.add(sent.plan.counts, sent.encoded, sent.updates)
+        totals.observe(sent.fetched, time.time() * 1000)
+        return True
 
     async def _encode(self, plan: Plan) -> Encoded:
         """Run the model; a call that raises is tried again, and one that gives nothing fit while the model is ill.

@@ -25,6 +25,7 @@ from mode import get_logger
 
 from stream.ending import EXIT_FAILURE, EXIT_ZOMBIE, end
 from stream.followed import changelog_message
+from stream.inhand import InHand
 from stream.inline import InlineConsumerThread, InlineWorker
 from stream.lease import Lease
 
@@ -33,6 +34,9 @@ log = get_logger(__name__)
 POLL_S = 0.2
 # Of a partition of which so many records wait, no more are taken from the client, which then asks for no more either.
 WAITING_MAX = 1_000
+# How long events may gather before they are asked for while a batch is in hand. A request for each event that comes
+# meanwhile keeps worker and broker busy: with the pause, p99 at 10,000 events/s is a half to a third (26 for 60 ms).
+PAUSE_S = 0.005
 
 
 class NotOwnerError(Exception):
@@ -58,11 +62,11 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lease = Lease(self.app.conf.broker_session_timeout)
-        #: Held while a batch is worked on; whoever gives partitions away waits for it.
-        self.in_hand = asyncio.Lock()
+        #: Held while batches are worked on; whoever gives partitions away waits for it.
+        self.in_hand = InHand()
         self.closing = False
         self._waiting: dict[TP, Fetched] = {}
-        self._taken: set[TP] = set()  # partitions with records in the agent's hands
+        self._taken: dict[TP, int] = {}  # where those records end that the agent took last and has not done yet
         self._assigned = False  # partitions, since some were revoked
         self._assignments = 0  # and revocations, so far
         self._sought = False  # positions, since partitions were assigned
@@ -86,9 +90,16 @@ class Consumer(driver.Consumer):
 
     # -- for the agent
 
-    async def take(self, at_least: int) -> list[Fetched]:
-        """All that waits, the longest waiting first, until it holds `at_least` records; waits for the first."""
-        while not self._waiting or self.closing or not self.owns:
+    async def take(self, at_least: int, before: "asyncio.Future[Any] | None" = None) -> list[Fetched]:
+        """All that waits, the longest waiting first, until it holds `at_least` records; waits for the first.
+
+        With a batch `before` it in hand: nothing once that is done, or while somebody waits for what is in hand.
+        """
+        if before is not None:
+            before.add_done_callback(lambda _: self._arrived.set())
+        while not self._waiting or self.closing or not self.owns or (before is not None and self.in_hand.wanted):
+            if before is not None and before.done():
+                return []
             self._arrived.clear()
             await self._arrived.wait()
         taken: list[Fetched] = []
@@ -96,7 +107,8 @@ class Consumer(driver.Consumer):
         while self._waiting and records < at_least:
             fetched = self._waiting.pop(next(iter(self._waiting)))
             taken.append(fetched)
-            self._taken.add(fetched.tp)
+            self._taken[fetched.tp] = fetched.end
+            self._passed.pop(fetched.tp, None)  # that lies in front of these
             records += len(fetched.records)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)  # there is room: fetch on
@@ -132,9 +144,11 @@ class Consumer(driver.Consumer):
     def done(self, batch: Iterable[Fetched]) -> None:
         """All that the batch called for is acknowledged and written: its offsets may be committed."""
         for fetched in batch:
-            self._taken.discard(fetched.tp)
-            # What was passed over right behind it (transaction markers) is done with it.
-            self._done[fetched.tp] = self._passed.pop(fetched.tp, fetched.end)
+            self._done[fetched.tp] = fetched.end
+            if self._taken.get(fetched.tp) == fetched.end:
+                del self._taken[fetched.tp]
+                # What was passed over right behind it (transaction markers) is done with it.
+                self._done[fetched.tp] = self._passed.pop(fetched.tp, fetched.end)
 
     @property
     def owns(self) -> bool:
@@ -215,6 +229,11 @@ class Consumer(driver.Consumer):
             await self._take_over(wanted)
         except Exception as error:  # noqa: BLE001  # raised where the service looks after it
             self._failure = error
+
+    async def pause(self) -> None:
+        """Before the next fetch request, let events gather for a moment as long as those here keep the agent busy."""
+        if self._waiting or self.in_hand.held:
+            await self.in_hand.released(PAUSE_S)
 
     async def _fetch(self) -> bool:
         """Hand over what has arrived; False: nothing has."""

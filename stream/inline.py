@@ -64,6 +64,7 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
             has_arrived: bool = await request(*arguments)
             if has_arrived:
                 await self.consumer.collect()
+                await self.consumer.pause()
             return has_arrived
 
         fetcher._proc_fetch_request = collected

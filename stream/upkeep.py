@@ -165,10 +165,12 @@ class Upkeep:
             last |= {record.key: record.value for record in records}
         return last
 
-    def _beside(self, partition: int, theirs: dict[bytes, bytes | None]) -> dict[bytes, tuple[bytes, bytes | None]]:
-        """Our table value and theirs, of the users that we hold."""
+    def _beside(
+        self, partition: int, theirs: dict[bytes, bytes | None]
+    ) -> dict[bytes, tuple[bytes | None, bytes | None]]:
+        """Our table value, None of whom we do not hold (swept, perhaps), and theirs."""
         ours = self._table.read(partition, list(theirs))
-        return {key: (mine, value) for (key, value), mine in zip(theirs.items(), ours, strict=True) if mine is not None}
+        return {key: (mine, value) for (key, value), mine in zip(theirs.items(), ours, strict=True)}
 
 
 def idle(rows: Sequence[Row], partition_time: int | None, idle_ttl_ms: int) -> list[bytes]:
@@ -190,16 +192,26 @@ def idle(rows: Sequence[Row], partition_time: int | None, idle_ttl_ms: int) -> l
     return keys
 
 
-def is_behind(theirs: bytes | None, ours: bytes) -> bool:
-    """Whether a changelog value is of less than ours is; a tombstone, or one that cannot be read, is."""
+def is_behind(theirs: bytes | None, ours: bytes | None) -> bool:
+    """Whether a changelog value is of less than ours is; a tombstone, or one that cannot be read, is.
+
+    Of a user whom we do not hold (None) any value is: it would come back with the next recovery.
+    """
+    if ours is None:
+        return theirs is not None
     try:
         return theirs is None or not unpack(theirs) or is_stale(theirs, ours)
     except TableValueError:
         return True
 
 
-def is_older(theirs: bytes | None, ours: bytes) -> bool:
-    """Whether an update stands behind our table value, by (timestamp, version); a tombstone behind any with events."""
+def is_older(theirs: bytes | None, ours: bytes | None) -> bool:
+    """Whether an update stands behind our table value, by (timestamp, version); a tombstone behind any with events.
+
+    Of a user whom we do not hold (None) any vector does.
+    """
+    if ours is None:
+        return theirs is not None
     state = unpack(ours)
     if theirs is None or not len(state.events):
         return (theirs is None) == bool(len(state.events))

@@ -14,17 +14,21 @@ from stream.agent import BatchAgent
 from stream.consumer import Fetched, NotOwnerError
 from stream.encode import Encoder
 from stream.followed import changelog_message
+from stream.inhand import InHand
 from stream.producer import Codec, Entry, Sent
 from stream.settings import TABLE, Settings
 from stream.store import MemoryStore
 from stream.table import SequenceTable
+from stream.upkeep import LOOK_EVERY
 from stream.worker import STORES
 from tests.crash.world import APP, CHANGELOG, EVENTS, PARTITIONS, Disk, World
 
-#: Slices of upkeep when all events are done.
-LAST_TENDS = 3
+#: Slices of upkeep when all events are done: enough to see what another writer left meanwhile.
+LAST_TENDS = LOOK_EVERY + 1
 #: Users of one part of a batch: some batches have several.
 PART_USERS = 2
+#: Turns of the loop until a record is delivered: some batches are ready to be sent before the one before is.
+TURNS = (0, 40, 5)
 
 
 async def nothing() -> None:
@@ -127,6 +131,8 @@ class FakeProducer:
     async def _deliver(self, topic: str, partition: int, entry: Entry, before: "asyncio.Future[Any] | None") -> Any:
         if before is not None:
             await asyncio.wait([before])
+        for _ in range(TURNS[len(self._world.logs[topic, partition]) % len(TURNS)]):
+            await asyncio.sleep(0)
         await self._steps(f"deliver to {topic}")
         offset = self._world.append(topic, partition, [entry])
         await self._steps(f"acknowledge {topic}")
@@ -136,14 +142,19 @@ class FakeProducer:
 class FakeConsumer:
     """Hands out the world's events, as many at a time as `sizes` say, and commits before a batch where `commits` do."""
 
-    def __init__(self, life: "Life", sizes: Iterator[int], commits: Iterator[bool]) -> None:
+    def __init__(
+        self, life: "Life", sizes: Iterator[int], commits: Iterator[bool], takes_ahead: Iterator[bool]
+    ) -> None:
         self._life = life
         self._sizes = sizes
         self._commits = commits
-        self.in_hand = asyncio.Lock()
+        self._takes_ahead = takes_ahead
+        self.in_hand = InHand()
         self.app = SimpleNamespace(consumer_generation_id=0)
         self.positions: dict[TP, int] = {}
+        self._taken: dict[TP, int] = {}  # where the next fetch begins
         self.offsets_gone = 0
+        self.ahead = 0  # batches that were begun while another was on its way
 
     @property
     def owns(self) -> bool:
@@ -161,10 +172,17 @@ class FakeConsumer:
         self.app.consumer_generation_id = world.generation
         await self._life.recover()
         self.positions = {TP(EVENTS, partition): offset for partition, offset in world.committed.items()}
+        self._taken = dict(self.positions)
 
-    async def take(self, _at_least: int) -> list[Fetched]:
-        """The next events of both partitions."""
+    async def take(self, _at_least: int, before: "asyncio.Future[Any] | None" = None) -> list[Fetched]:
+        """The next events of both partitions, or none while a batch is in hand."""
         life, steps = self._life, self._life.steps
+        if before is not None:
+            await steps("look for more")
+            is_wanted = next(self._takes_ahead) and self.is_settled() and not before.done()
+            fetched = self._fetch() if is_wanted else []
+            self.ahead += bool(fetched)
+            return fetched
         if not self.is_settled():
             if not life.comes_back:
                 raise Finished
@@ -173,18 +191,24 @@ class FakeConsumer:
         if next(self._commits):
             await self.commit()
         await life.before_batch()
-        fetched = []
-        for tp, start in self.positions.items():
-            records = life.world.logs[EVENTS, tp.partition][start:][: next(self._sizes)]
-            if records:
-                end = start + len(records)
-                fetched.append(Fetched(tp, cast(Any, records), start, end, self.app.consumer_generation_id))
+        fetched = self._fetch()
         await steps("fetch")
         if not fetched:
             for _ in range(LAST_TENDS):
                 await life.agent.tend_once()
             await self.commit()
+            if life.comes_back and not self.is_settled():
+                return await self.take(_at_least)
             raise Finished
+        return fetched
+
+    def _fetch(self) -> list[Fetched]:
+        fetched = []
+        for tp, start in self._taken.items():
+            records = self._life.world.logs[EVENTS, tp.partition][start:][: next(self._sizes)]
+            if records:
+                end = self._taken[tp] = start + len(records)
+                fetched.append(Fetched(tp, cast(Any, records), start, end, self.app.consumer_generation_id))
         return fetched
 
     async def commit(self) -> None:
@@ -224,6 +248,7 @@ class Life:
         steps: where every await passes.
         sizes: events of each partition in each batch.
         commits: whether there is a commit before each batch.
+        takes_ahead: whether the next batch is begun while one is on its way.
         comes_back: whether it joins again when the group has gone on without it.
         before_batch: awaited before each batch.
     """
@@ -237,6 +262,7 @@ class Life:
         steps: Steps,
         sizes: Iterator[int],
         commits: Iterator[bool],
+        takes_ahead: Iterator[bool],
         *,
         comes_back: bool = True,
         before_batch: Callable[[], Awaitable[None]] = nothing,
@@ -262,7 +288,7 @@ class Life:
         self._disk = disk
         self._store = cast(MemoryStore, self.table.store)
         disk.load(self._store)
-        self.consumer = FakeConsumer(self, sizes, commits)
+        self.consumer = FakeConsumer(self, sizes, commits, takes_ahead)
         self.agent = BatchAgent(
             settings,
             {EVENTS: 1},

@@ -5,7 +5,7 @@ the table is a step, before and after. What the logs then hold is compared with 
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -33,6 +33,8 @@ USERS = (("u0", "u2"), ("u1", "u3"))
 FIRST_MS = NOW_MS - 10_000
 BROKEN = (b"hello", b'{"user_id": 7}', b"")
 LIVES = 3
+NEW_FROM = 10  # of the mixed history, the first event that comes later
+TAKES_AHEAD = (True, True, False)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +84,19 @@ class Fleet:
             }
         )
 
-    def life(self, disk: Disk, steps: Steps, sizes: list[int], commits: list[bool], **options: Any) -> Life:
+    def life(
+        self,
+        disk: Disk,
+        steps: Steps,
+        sizes: list[int],
+        commits: list[bool],
+        takes_ahead: Sequence[bool] = TAKES_AHEAD,
+        **options: Any,
+    ) -> Life:
         """The next worker."""
         encoder = Encoder(self._bundle, self._graph, 100)
-        return Life(self.world, disk, encoder, self._settings, steps, cycle(sizes), cycle(commits), **options)
+        drawn = (cycle(sizes), cycle(commits), cycle(takes_ahead))
+        return Life(self.world, disk, encoder, self._settings, steps, *drawn, **options)
 
     def outcome(self) -> Outcome:
         """The logs, compared with the events."""
@@ -126,7 +137,7 @@ def histories(draw: st.DrawFn, *, max_size: int = 24) -> list[tuple[int, bytes, 
             records.append(draw(st.sampled_from(records)))
             continue
         else:
-            late = draw(st.sampled_from([0, 0, 30, 700]))
+            late = draw(st.sampled_from([0, 0, 30, 700, 2300]))
             again = draw(st.sampled_from([None, None, "a", "b"]))
             if erases:
                 value = event(user, number, number * 40 - late, again)
@@ -155,6 +166,7 @@ def every_step(fleet: Fleet, records: list[tuple[int, bytes, bytes]], sizes: lis
     life.run()
     assert "finished" == life.ended
     assert 2 == life.agent.totals.swept
+    assert life.consumer.ahead > 1
     assert fleet.outcome().exact, str(fleet.outcome())
     return steps.names
 
@@ -200,6 +212,36 @@ def test_zombie_at_every_step(bundle: Bundle, graph: InferenceSession, model: Mo
         outcome = fleet.outcome()
         assert outcome.exact, f"frozen at step {at}: {outcome}"
     assert late > 20
+
+
+def test_another_works_meanwhile_at_every_step(bundle: Bundle, graph: InferenceSession, model: Model) -> None:
+    """The group moves on without asking at any step, another works, and the partitions come back with new events: what
+    was in hand is dropped, and nothing of it is left in memory (P2, P4; R12)."""
+    records, sizes = mixed_history(), [2, 3]
+    fleet = Fleet(bundle, graph, model, World())
+    fill(fleet.world, records[:NEW_FROM])
+    steps = Steps()
+    fleet.life(Disk(), steps, sizes, [True, False]).run()
+    dropped = 0
+    for at, name in enumerate(steps.names):
+        if name in Steps.BETWEEN:
+            continue
+        fleet = Fleet(bundle, graph, model, World())
+        fill(fleet.world, records[:NEW_FROM])
+
+        async def move(_name: str, fleet: Fleet = fleet) -> None:
+            await fleet.life(Disk(), Steps(), [6], [True]).live()
+            fill(fleet.world, records[NEW_FROM:])
+
+        life = fleet.life(Disk(), Steps(move, at), sizes, [True, False])
+        life.run()
+
+        assert "finished" == life.ended
+        assert 0 == fleet.world.open
+        outcome = fleet.outcome()
+        assert outcome.exact, f"moved at step {at}: {outcome}"
+        dropped += life.agent.totals.dropped
+    assert dropped > 20
 
 
 class Zombie:
@@ -250,13 +292,14 @@ def test_any_events_batches_and_crashes(
     fill(fleet.world, data.draw(histories()))
     sizes = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
     commits = data.draw(st.lists(st.booleans(), min_size=1, max_size=4))
+    takes_ahead = data.draw(st.lists(st.booleans(), min_size=1, max_size=4))
     lives = data.draw(st.lists(st.tuples(st.integers(0, 150), st.booleans()), min_size=1, max_size=LIVES))
     disk = Disk()
     for last, kept in lives:
-        fleet.life(disk, Steps(at=last), sizes, commits).run()
+        fleet.life(disk, Steps(at=last), sizes, commits, takes_ahead).run()
         if not kept:
             disk.lose()
-    fleet.life(disk, Steps(), sizes, commits).run()
+    fleet.life(disk, Steps(), sizes, commits, takes_ahead).run()
 
     assert 0 == fleet.world.open
     assert fleet.outcome().exact, str(fleet.outcome())

@@ -316,6 +316,90 @@ def test_markers_behind_records_that_wait() -> None:
     run(test())
 
 
+def test_markers_between_two_batches_in_hand() -> None:
+    """Offsets of the second batch are not done with the first, nor those between them before it (P4, R06)."""
+
+    async def test() -> None:
+        case = Case(p0=0)
+        await case.fetch(p0=([0], 1))
+        first = await case.consumer.take(1)
+        await case.fetch(p0=([], 2))
+        await case.fetch(p0=([2], 3))
+        second = await case.consumer.take(1, asyncio.Future())
+        await case.fetch(p0=([], 4))
+        case.consumer.done(first)
+        assert {P0: 1} == case.committable()
+        case.consumer.done(second)
+        assert {P0: 4} == case.committable()
+
+    run(test())
+
+
+def test_take_ahead() -> None:
+    """While a batch is on its way the next is taken as it comes; none once that is done."""
+
+    async def test() -> None:
+        case = Case(p0=0)
+        before: asyncio.Future[None] = asyncio.Future()
+        taking = asyncio.ensure_future(case.consumer.take(1, before))
+        await asyncio.sleep(0.01)
+        await case.fetch(p0=([0], 1))
+        assert [P0] == [one.tp for one in await taking]
+
+        taking = asyncio.ensure_future(case.consumer.take(1, before))
+        await asyncio.sleep(0.01)
+        assert not taking.done()
+        before.set_result(None)
+        assert [] == await taking
+
+    run(test())
+
+
+def test_take_ahead_while_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for what is in hand (a rebalance, the upkeep) waits for one batch, not for all that come (P4)."""
+
+    async def test() -> None:
+        case = Case(p0=0)
+        monkeypatch.setattr(case.consumer, "commit", asyncio.Event().wait)
+        await case.fetch(p0=([0], 1))
+        before: asyncio.Future[None] = asyncio.Future()
+        async with case.consumer.in_hand:
+            waiting = asyncio.ensure_future(case.consumer.wait_empty())
+            await asyncio.sleep(0.01)
+            taking = asyncio.ensure_future(case.consumer.take(1, before))
+            await asyncio.sleep(0.01)
+            assert not taking.done()
+            before.set_result(None)
+            assert [] == await taking
+        assert [P0] == [one.tp for one in await case.consumer.take(1)]
+        waiting.cancel()
+
+    run(test())
+
+
+def test_pause_between_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With events at hand the next request waits until the agent is free, or for a moment; without, not at all."""
+
+    async def test() -> None:
+        case = Case(p0=0)
+        monkeypatch.setattr(module, "PAUSE_S", 3600)
+        await case.consumer.pause()
+
+        await case.fetch(p0=([0], 1))
+        pausing = asyncio.ensure_future(case.consumer.pause())
+        async with case.consumer.in_hand:
+            await case.consumer.take(1)
+            await asyncio.sleep(0.01)
+            assert not pausing.done()
+        await pausing
+
+        async with case.consumer.in_hand:
+            monkeypatch.setattr(module, "PAUSE_S", 0.001)
+            await case.consumer.pause()
+
+    run(test())
+
+
 def test_a_gap_of_billions() -> None:
     """Committed 1, the next record at 2,288,752,002: nothing is kept for what lies between (R07)."""
 

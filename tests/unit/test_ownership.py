@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 from stream.consumer import Consumer, Fetched
+from stream.inhand import InHand
 from stream.lease import Lease
 
 AT = TP("events", 0)
@@ -25,9 +26,9 @@ class Fetches:
         )
         consumer = self.consumer = cast(Any, Consumer.__new__(Consumer))
         consumer.app = app
-        consumer.in_hand = asyncio.Lock()
+        consumer.in_hand = InHand()
         consumer.closing = False
-        consumer._waiting, consumer._taken, consumer._passed = {}, set(), {}
+        consumer._waiting, consumer._taken, consumer._passed = {}, {}, {}
         consumer._assigned, consumer._sought, consumer._assignments = True, True, 1
         consumer.lease = Lease(10.0)
         consumer._arrived, consumer._waiter, consumer._failure = asyncio.Event(), None, None

@@ -122,6 +122,15 @@ def test_updates_older_than_ours(theirs: bytes | None, older: bool) -> None:
     assert older == is_older(theirs, value(5))
 
 
+@pytest.mark.parametrize(("value_theirs", "update_theirs"), [(value(5), update(5)), (b"\x7fbroken", b"no json")])
+def test_whom_we_do_not_hold(value_theirs: bytes, update_theirs: bytes) -> None:
+    """Behind a user who was swept belong tombstones, and nothing else."""
+    assert is_behind(value_theirs, None)
+    assert is_older(update_theirs, None)
+    assert not is_behind(None, None)
+    assert not is_older(None, None)
+
+
 def test_updates_of_an_erased_user() -> None:
     """Behind a marker belongs a tombstone, and nothing else."""
     assert not is_older(None, marker(NOW_MS))
@@ -351,12 +360,12 @@ def test_sweep_meets_a_bad_value(world: World) -> None:
 # -- mending
 
 
-def assert_mended(world: World, **users: bytes) -> None:
+def assert_mended(world: World, **users: bytes | None) -> None:
     """The last records of users in changelog and updates are the newest ones."""
     for name, newest in users.items():
         assert newest == world.last(CHANGELOG)[name.encode()]
         found = world.last(UPDATES)[name.encode()]
-        if newest == marker(NOW_MS):
+        if newest is None or newest == marker(NOW_MS):
             assert found is None
             continue
         shown = json.loads(found or b"")
@@ -383,11 +392,11 @@ def test_stale_records_behind_an_idle_worker(world: World) -> None:
     world.tend()
     world.write(CHANGELOG, 0, (b"u1", value(3)))
     world.write(UPDATES, 0, (b"u2", update(4)))
-    world.write(UPDATES, 1, (b"nobody", update(4)))
+    world.write(UPDATES, 1, (b"swept", update(4)))
     world.tend(LOOK_EVERY)
 
     assert_mended(world, u1=value(5), u2=value(5))
-    assert (0, 2, 2) == (world.totals.swept, world.totals.rewritten, world.totals.updates)
+    assert (0, 3, 3) == (world.totals.swept, world.totals.rewritten, world.totals.updates)
 
 
 def test_mended_once(world: World) -> None:
@@ -423,11 +432,21 @@ def test_an_erased_user_stays_erased(world: World) -> None:
     assert_mended(world, u1=marker(NOW_MS), u2=marker(NOW_MS))
 
 
-def test_records_that_harm_nobody(world: World) -> None:
-    """Records between ours that are as new as ours, or of users whom we do not hold, are left as they are."""
+def test_a_user_who_is_not_held_is_gone(world: World) -> None:
+    """A late value or update of a user whom we do not hold, swept perhaps, gets a tombstone behind it."""
     world.hold(0, u1=value(5))
-    world.write(CHANGELOG, 0, (b"u1", value(5)), (b"stranger", value(2)))
-    world.write(UPDATES, 0, (b"u1", update(5)), (b"stranger", update(2)))
+    world.write(CHANGELOG, 0, (b"swept", value(2)))
+    world.write(UPDATES, 0, (b"swept", update(2)))
+    world.tend(LOOK_EVERY)
+
+    assert_mended(world, swept=None)
+
+
+def test_records_that_harm_nobody(world: World) -> None:
+    """Records between ours that are as new as ours, or tombstones of whom we do not hold, are left as they are."""
+    world.hold(0, u1=value(5))
+    world.write(CHANGELOG, 0, (b"u1", value(5)), (b"swept", None))
+    world.write(UPDATES, 0, (b"u1", update(5)), (b"swept", None))
     before = world.records()
     world.tend(LOOK_EVERY + 1)
 
