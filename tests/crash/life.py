@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 from unittest.mock import patch
@@ -100,9 +101,10 @@ class Steps:
 class FakeProducer:
     """Writes to the world, batch by batch of each partition in order; every acknowledgement is a step of its own."""
 
-    def __init__(self, world: World, steps: Steps) -> None:
+    def __init__(self, world: World, steps: Steps, batch_records: int) -> None:
         self._world = world
         self._steps = steps
+        self._batch_records = batch_records
         self._last: dict[tuple[str, int], asyncio.Future[Any]] = {}
 
     def _ensure_producer(self) -> "FakeProducer":
@@ -116,25 +118,28 @@ class FakeProducer:
     async def send_batches(
         self, topic: str, partition: int, entries: Iterable[Entry], _timestamp_ms: int, codec: Codec = "none"
     ) -> list[Sent]:
-        """As the producer: record batches of one entry each, so that any of them may be the last."""
+        """As the producer: record batches, each of which is written whole or not at all."""
         await self._steps(f"send to {topic}")
         del codec
         sent: list[Sent] = []
-        for entry in entries:
+        rest = iter(entries)
+        while batch := list(islice(rest, self._batch_records)):
             before = self._last.get((topic, partition))
-            future = asyncio.ensure_future(self._deliver(topic, partition, entry, before))
+            future = asyncio.ensure_future(self._deliver(topic, partition, batch, before))
             future.add_done_callback(lambda done: done.cancelled() or done.exception())  # who waits for it may be dead
             self._last[topic, partition] = future
-            sent.append((future, 1))
+            sent.append((future, len(batch)))
         return sent
 
-    async def _deliver(self, topic: str, partition: int, entry: Entry, before: "asyncio.Future[Any] | None") -> Any:
+    async def _deliver(
+        self, topic: str, partition: int, batch: list[Entry], before: "asyncio.Future[Any] | None"
+    ) -> Any:
         if before is not None:
             await asyncio.wait([before])
         for _ in range(TURNS[len(self._world.logs[topic, partition]) % len(TURNS)]):
             await asyncio.sleep(0)
         await self._steps(f"deliver to {topic}")
-        offset = self._world.append(topic, partition, [entry])
+        offset = self._world.append(topic, partition, batch)
         await self._steps(f"acknowledge {topic}")
         return SimpleNamespace(offset=offset)
 
@@ -249,6 +254,7 @@ class Life:
         sizes: events of each partition in each batch.
         commits: whether there is a commit before each batch.
         takes_ahead: whether the next batch is begun while one is on its way.
+        batch_records: of a record batch, at most; with 1 any record may be the last.
         comes_back: whether it joins again when the group has gone on without it.
         before_batch: awaited before each batch.
     """
@@ -264,6 +270,7 @@ class Life:
         commits: Iterator[bool],
         takes_ahead: Iterator[bool],
         *,
+        batch_records: int = 1,
         comes_back: bool = True,
         before_batch: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
@@ -282,7 +289,7 @@ class Life:
         )
         self._recovery = SimpleNamespace(active_offsets={})
         app.tables = cast(Any, SimpleNamespace(recovery=self._recovery, add=lambda table: table))
-        producer = FakeProducer(world, steps)
+        producer = FakeProducer(world, steps, batch_records)
         app.producer = cast(Any, producer)
         self.table = SequenceTable(app, name=TABLE, partitions=PARTITIONS)
         self._disk = disk

@@ -104,7 +104,8 @@ def _history(key: bytes, *topics: Sequence[Any]) -> Iterator[str]:
     records = sorted((record for topic in topics for record in topic if record.key == key), key=lambda r: r.timestamp)
     for record in records:
         value = record.value or b"-"
-        shown = str(read_value(value)) if value[:1] not in b"{-" else value[:200].decode(errors="replace")
+        is_window = record.value is not None and record.topic.endswith("-changelog")
+        shown = str(read_value(value)) if is_window else value[:200].decode(errors="replace")
         yield f"{record.timestamp} {record.topic}/{record.partition}/{record.offset} {shown[:400]}"
 
 

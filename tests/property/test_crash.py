@@ -117,13 +117,12 @@ def event(user: str, number: int, at: int, event_id: str | None) -> bytes:
 
 
 @st.composite
-def histories(draw: st.DrawFn, *, max_size: int = 24) -> list[tuple[int, bytes, bytes]]:
+def histories(draw: st.DrawFn, *, erases: bool, max_size: int = 24) -> list[tuple[int, bytes, bytes]]:
     """Events of both partitions, late ones, repeated ones and broken ones among them.
 
     Some pass the idle time; others have erase records instead, and event ids that come again with another time: what
     does not hold for idle users stands in the README.
     """
-    erases = draw(st.booleans())
     records: list[tuple[int, bytes, bytes]] = []
     for number in range(draw(st.integers(1, max_size))):
         partition = draw(st.integers(0, PARTITIONS - 1))
@@ -137,7 +136,7 @@ def histories(draw: st.DrawFn, *, max_size: int = 24) -> list[tuple[int, bytes, 
             records.append(draw(st.sampled_from(records)))
             continue
         else:
-            late = draw(st.sampled_from([0, 0, 30, 700, 2300]))
+            late = draw(st.sampled_from([0, 0, 30, 700, 700 if erases else 2300]))
             again = draw(st.sampled_from([None, None, "a", "b"]))
             if erases:
                 value = event(user, number, number * 40 - late, again)
@@ -281,25 +280,27 @@ class Zombie:
             await self._thawed.wait()
 
 
-# The same examples each time: now and then hypothesis says that what it draws is not reproducible (open: why).
-@hypothesis_settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_events_batches_and_crashes(
     data: st.DataObject, bundle: Bundle, graph: InferenceSession, model: Model
 ) -> None:
     """Any events in any batches with any commits, crashes anywhere, with and without the local state (P2, P3, P4)."""
     fleet = Fleet(bundle, graph, model, World())
-    fill(fleet.world, data.draw(histories()))
+    erases = data.draw(st.booleans())
+    fill(fleet.world, data.draw(histories(erases=erases)))
+    # Of a batch that spans the idle time nothing may be written in part, see the README.
+    batch_records = 1 if erases else 1000
     sizes = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
     commits = data.draw(st.lists(st.booleans(), min_size=1, max_size=4))
     takes_ahead = data.draw(st.lists(st.booleans(), min_size=1, max_size=4))
     lives = data.draw(st.lists(st.tuples(st.integers(0, 150), st.booleans()), min_size=1, max_size=LIVES))
     disk = Disk()
     for last, kept in lives:
-        fleet.life(disk, Steps(at=last), sizes, commits, takes_ahead).run()
+        fleet.life(disk, Steps(at=last), sizes, commits, takes_ahead, batch_records=batch_records).run()
         if not kept:
             disk.lose()
-    fleet.life(disk, Steps(), sizes, commits, takes_ahead).run()
+    fleet.life(disk, Steps(), sizes, commits, takes_ahead, batch_records=batch_records).run()
 
     assert 0 == fleet.world.open
     assert fleet.outcome().exact, str(fleet.outcome())
