@@ -27,7 +27,7 @@ bench: $(VENV)/bench.done $(PEERS)/done ## this worker beside others, same event
 bench-quick: $(VENV)/bench.done $(PEERS)/done ## the same, smaller: under 3 minutes
 	$(BIN)/python -m tests.benchmarks --quick $(BENCH)
 
-bench-scaling: $(VENV)/bench.done ## what an event costs as partitions, users, window, model or workers grow: under 12 minutes
+bench-scaling: $(VENV)/bench.done ## what an event costs as partitions, users, window, model or workers grow: under 6 minutes
 	$(BIN)/python -m tests.benchmarks --only scaling $(BENCH)
 
 bench-gpu: $(VENV)/bench.done ## the model on a GPU beside the CPU; ends with what is missing where there is no CUDA

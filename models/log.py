@@ -2,19 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
+from models.formats import Mapped
+from models.formats import read as read_rows
 from stream.decode import Decoded, decode
 from stream.errors import UsageError
 
 LINES_A_BATCH = 16_384
 # A log has no record times to compare with; after this (2100) a time is in another unit than milliseconds.
 NEWEST_MS = 4_102_444_800_000
+
+
+JSON = "json"
+AS_NAMED = Mapped()
+
+#: Lines with their numbers from 1, and what is wrong with those that are left out.
+Batch = tuple[list[tuple[int, bytes]], list[str]]
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -80,8 +91,8 @@ class Log:
         return len(self.starts) - 1
 
 
-def read(path: Path, catalog: Path | None = None) -> Log:
-    """Read JSON Lines of the event contract, in the order of delivery.
+def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: Mapped = AS_NAMED) -> Log:
+    """Read a log in the order of delivery: JSON Lines of the event contract, or a format of `models.formats`.
 
     Fields beyond the contract are ignored but for `item_name` and `category_name`. `catalog`, JSON Lines too, may name
     items and categories, and tell of items without an event: `item_id`, `category_id`, `item_name`, `category_name`.
@@ -94,8 +105,10 @@ def read(path: Path, catalog: Path | None = None) -> Log:
     parts: list[Decoded] = []
     user_of: list[int] = []
     refused, first_refusal, texts, lines = 0, "", 0, 0
-    for batch in _batches(path):
-        lines += len(batch)
+    for batch, problems in _batches(path) if form == JSON else _converted(path, form, mapped):
+        lines += len(batch) + len(problems)
+        refused += len(problems)
+        first_refusal = first_refusal or next(iter(problems), "")
         records, told = [], {}
         for number, line in batch:
             told[number] = seen = _peek(line)
@@ -105,7 +118,7 @@ def read(path: Path, catalog: Path | None = None) -> Log:
             user_of.append(users.setdefault(key, len(users)))
             if not erase:
                 names.learn(told[number])
-        if decoded.refused and not refused:
+        if decoded.refused and not first_refusal:
             first = decoded.refused[0]
             first_refusal = f"line {first.record.offset}: {first.reason}: {first.detail}"
         refused += len(decoded.refused)
@@ -113,7 +126,7 @@ def read(path: Path, catalog: Path | None = None) -> Log:
         texts += len(decoded.tokens)
         parts.append(decoded)
     if catalog is not None:
-        for batch in _batches(catalog):
+        for batch, _ in _batches(catalog):
             for number, line in batch:
                 told_of = _peek(line)
                 if not isinstance(told_of.item_id, str):
@@ -123,7 +136,7 @@ def read(path: Path, catalog: Path | None = None) -> Log:
                 names.learn(told_of)
     if not user_of:
         why = f", got {lines} lines that are not; {first_refusal}" if lines else ", got an empty file"
-        raise UsageError(f"{path}: expected events as JSON Lines{why}")
+        raise UsageError(f"{path}: expected events as {'JSON Lines' if form == JSON else form}{why}")
     user = np.array(user_of, np.int64)
     events = np.concatenate([part.events for part in parts])
     kept, repeated = _kept(user, events, np.concatenate([part.erase for part in parts]))
@@ -165,8 +178,8 @@ def _peek(line: bytes) -> _Line:
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-def _batches(path: Path) -> Iterator[list[tuple[int, bytes]]]:
-    """Lines that are not blank, with their numbers from 1, in batches."""
+def _batches(path: Path) -> Iterator[Batch]:
+    """Lines that are not blank, in batches."""
     try:
         with path.open("rb") as file:
             yield from _read(file)
@@ -174,17 +187,27 @@ def _batches(path: Path) -> Iterator[list[tuple[int, bytes]]]:
         raise UsageError(f"{path}: expected a file of JSON Lines: {error.strerror}") from error
 
 
-def _read(file: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
-    batch: list[tuple[int, bytes]] = []
-    for number, line in enumerate(file, start=1):
-        line = line.strip()
-        if line:
-            batch.append((number, line))
-        if len(batch) == LINES_A_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _read(file: BinaryIO) -> Iterator[Batch]:
+    lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
+    filled = ((number, line) for number, line in lines if line)
+    while batch := list(islice(filled, LINES_A_BATCH)):
+        yield batch, []
+
+
+def _converted(path: Path, form: str, mapped: Mapped) -> Iterator[Batch]:
+    """Rows of another format as the JSON that a shop would publish, and what is amiss with the others."""
+    rows = read_rows(path, form, mapped)
+    while batch := list(islice(rows, LINES_A_BATCH)):
+        lines, problems = [], []
+        for row in batch:
+            if row.event is None:
+                problems.append(f"line {row.number}: {row.problem}")
+                continue
+            try:
+                lines.append((row.number, orjson.dumps(row.event)))
+            except orjson.JSONEncodeError:
+                problems.append(f"line {row.number}: expected text that UTF-8 can hold")
+        yield lines, problems
 
 
 def catalog_lists(names: Names) -> dict[str, list[str]]:

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from models import bundle as bundles
 from models import export, folder, sequences, words
 from models.bundle import Bundle, Catalog, Signature, TextVectors
+from models.clean import Limits, clean
 from models.evaluation import evaluate
 from models.features import OTHER, Features
 from models.fit import Progress, fit
+from models.formats import Mapped
 from models.graph import open_graph
-from models.log import Log, catalog_lists, read
+from models.log import AS_NAMED, JSON, Log, catalog_lists, read
 from models.network import Encoder, Sizes
 from stream import contract
 
+NO_MORE_THAN_PEOPLE_DO = Limits()
 EVENT_TYPES = (OTHER, *contract.EVENT_TYPES)
 
 
@@ -40,13 +43,16 @@ def train(
     options: Options,
     *,
     catalog: Path | None = None,
+    form: str = JSON,
+    mapped: Mapped = AS_NAMED,
+    limits: Limits = NO_MORE_THAN_PEOPLE_DO,
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Bundle:
     """Train a model of an event log and write its bundle.
 
-    1. Read the log as the worker would; items and categories become the catalog.
+    1. Read the log as the worker would, take out what is over the limits; items and categories become the catalog.
     2. Learn word vectors from its reviews, if there are enough.
     3. Hold out the latest events, learn from the others.
     4. Export the graph, ask it for what was held out, write and verify the bundle.
@@ -58,8 +64,11 @@ def train(
         BundleError: the graph does not step as it runs.
     """
     folder.replaceable(output)
-    log = read(events, catalog)
+    log = read(events, catalog, form=form, mapped=mapped)
     say(_summary(log))
+    log, dropped = clean(log, limits)
+    for one in dropped:
+        say(f"left out: {one.events} events {one.why} ({one.users} users)")
     rows = Catalog.build(**catalog_lists(log.names))
     text = words.learn(log.tokens, options.seed)
     inputs = _inputs(log, rows, text)
@@ -94,6 +103,7 @@ def train(
     metrics: dict[str, Any] = {
         "users": log.users,
         "events": len(log.events),
+        "left_out": {one.why: {"events": one.events, "users": one.users} for one in dropped},
         "held_out": held_out,
         "asked": len(questions),
         "next_new_item": figures,

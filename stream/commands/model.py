@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream.commands.logs import ISO, with_log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from models.clean import Limits
     from models.fit import Progress
+    from models.formats import Mapped
 
     Say = Callable[[str], None]
     Step = Callable[[Progress], None]
-
-ISO = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 
 @click.group()
@@ -82,6 +84,7 @@ def simulate(
 @click.argument("events", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of the bundle, or to be.")
 @click.option("--catalog", type=click.Path(path_type=Path), help="JSON Lines with names of items and categories.")
+@with_log
 @click.option("--dim", type=click.IntRange(2, 4096), default=48, show_default=True, help="Numbers in a vector.")
 @click.option("--hidden", type=click.IntRange(1, 4096), default=64, show_default=True, help="Width of the LSTM.")
 @click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="How often the log is gone over.")
@@ -90,11 +93,24 @@ def simulate(
 )
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of PyTorch.")
 def train(
-    events: Path, output: Path, catalog: Path | None, dim: int, hidden: int, epochs: int, seed: int, threads: int
+    events: Path,
+    output: Path,
+    catalog: Path | None,
+    form: str,
+    mapped: "Mapped",
+    limits: "Limits",
+    log_words: list[str],
+    dim: int,
+    hidden: int,
+    epochs: int,
+    seed: int,
+    threads: int,
 ) -> None:
     """Train a model of the event log EVENTS and write its bundle.
 
-    EVENTS is JSON Lines of the event contract, as `interest publish` takes it. Fields item_name and category_name, in
+    EVENTS is JSON Lines of the event contract, as `interest publish` takes it, or what --format says; of a folder all
+    files are read but for JSON Lines. Events that are repeated, and users who are busier than people, are left out and
+    told. Fields item_name and category_name, in
     it or in --catalog (item_id, item_name, category_id, category_name), name what a consumer shows. The latest 5 % of
     the events are held out and asked for: the next item that a user has not seen lately, beside two baselines.
     """
@@ -110,12 +126,22 @@ def train(
 
     words = ["interest", "model", "train", str(events), "--output", str(output)]
     words += ["--catalog", str(catalog)] if catalog else []
+    words += log_words
     words += [f"--dim={dim}", f"--hidden={hidden}", f"--epochs={epochs}", f"--seed={seed}", f"--threads={threads}"]
     start = time.monotonic()
     with _shown(epochs) as (say, step):
         options = Options(dim=dim, hidden=hidden, epochs=epochs, seed=seed, threads=threads)
         bundle = train_bundle(
-            events, output, options, catalog=catalog, command=shlex.join(words), say=say, progress=step
+            events,
+            output,
+            options,
+            catalog=catalog,
+            form=form,
+            mapped=mapped,
+            limits=limits,
+            command=shlex.join(words),
+            say=say,
+            progress=step,
         )
         say(f"{output}: bundle {bundle.version}, written and verified after {time.monotonic() - start:.0f} s")
 

@@ -32,10 +32,17 @@ def say(line: str) -> None:
     "--workload", multiple=True, type=click.Choice([one.name for one in workloads.ALL]), help="compare: on these only."
 )
 @click.option("--peers", default="", help="compare: these systems only, comma between several.")
+@click.option("--steady", type=click.FloatRange(1), help="footprint: events come for so many seconds, each worker.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON; sections measured are replaced.")
 @click.option("--readme", is_flag=True, help="Measure nothing: bring README and plot up to date with results.json.")
 def main(
-    quick: bool, only: tuple[str, ...], workload: tuple[str, ...], peers: str, output: Path | None, readme: bool
+    quick: bool,
+    only: tuple[str, ...],
+    workload: tuple[str, ...],
+    peers: str,
+    steady: float | None,
+    output: Path | None,
+    readme: bool,
 ) -> None:
     """Measure, print, keep."""
     if readme:
@@ -46,7 +53,11 @@ def main(
     with tempfile.TemporaryDirectory() as folder, Broker() as broker:
         for name in only or SECTIONS:
             section = results.section(name)
-            more = {"only": workload, "peers": _names(peers)} if name == "compare" else {}
+            more: dict[str, Any] = {}
+            if name == "compare":
+                more = {"only": workload, "peers": _names(peers)}
+            elif name == "footprint":
+                more = {"steady_s": steady}
             work = Path(folder) / name
             work.mkdir()
             began_s = time.monotonic()

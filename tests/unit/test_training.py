@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pytest
 from numpy.typing import NDArray
 
@@ -292,6 +293,46 @@ def test_an_item_never_seen_is_what_its_category_is(trained: Bundle, tmp_path: P
     assert len(rows) == 2
     np.testing.assert_allclose(bundle.items[rows[0]], bundle.items[rows[1]])
     assert np.linalg.norm(bundle.items[rows[0]]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_log_of_ones_own(trained: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table with columns of its own, and limits, from the command line: the bundle says what was left out and how."""
+    lines = (trained.folder.parent / "log.jsonl").read_bytes().splitlines()
+    rows = [f"{e['user_id']};{e['item_id']};{e['timestamp']};{e['type']}" for e in map(orjson.loads, lines)]
+    table = tmp_path / "log.csv"
+    table.write_text("\n".join(["customer;item_id;timestamp;what", *rows, *rows[:3], "a;b;c"]))
+    form = ["--format=csv", "--column=user_id=customer", "--column=type=what", "--separator=;", "--user-min=2"]
+    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--minute-max=0", *form]
+
+    assert interest(["model", "train", str(table), *options]) == 0
+
+    said = capsys.readouterr().out
+    assert f"1 of {len(rows) + 4} lines refused (first: line {len(rows) + 5}: expected 4 columns, got 3)" in said
+    assert "left out: 3 events repeated" in said
+    bundle = bundles.load(tmp_path / "b")
+    assert all(f"'{word}'" in bundle.command or word in bundle.command for word in form)
+    assert "--minute-max=0" in bundle.command
+    assert "--day-max" not in bundle.command
+    assert 3 == bundle.metrics["left_out"]["repeated: same user, item, type and time"]["events"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format=xml"], "expected a format of csv"),
+        (["--format=csv", "--column=user_id"], "expected NAME=VALUE, got 'user_id'"),
+        (["--format=csv", "--separator="], "expected one character, got ''"),
+        (["--until=2001-01-01"], "expected events that are within the limits, got none"),
+    ],
+)
+def test_options_of_a_log_that_make_no_sense(
+    options: list[str], message: str, trained: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each gets a line, and no bundle is written."""
+    log = trained.folder.parent / "log.jsonl"
+    assert interest(["model", "train", str(log), "--output", str(tmp_path / "b"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_the_output_is_checked_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
