@@ -28,11 +28,20 @@ REQUIRED: Final = ("user_id", "item_id", "timestamp")
 
 
 class Row(NamedTuple):
-    """A row of a log: its number from 1, and the event that it is, or why it is none."""
+    """A row of a log: the number of its line from 1, and the event that it is, or why it is none.
+
+    Several may share a line (OTTO's), and a number comes again in the next file of a folder, which is then named.
+    """
 
     number: int
     event: Event | None
     problem: str = ""
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """For people."""
+        return f"{self.file}, line {self.number}" if self.file else f"line {self.number}"
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,16 @@ def read(path: Path, name: str, mapped: Mapped) -> Iterator[Row]:
     if not files:
         raise UsageError(f"{path}: expected a folder with files, got none in it")
     for file in files:
-        if name == "parquet":
-            yield from _parquet(file, mapped)
-            continue
-        with open_events(str(file)) as stream:
-            yield from FORMATS[name](stream, str(file), mapped)
+        for row in _file(file, name, mapped):
+            yield row._replace(file=file.name) if path.is_dir() else row
+
+
+def _file(file: Path, name: str, mapped: Mapped) -> Iterator[Row]:
+    if name == "parquet":
+        yield from _parquet(file, mapped)
+        return
+    with open_events(str(file)) as stream:
+        yield from FORMATS[name](stream, str(file), mapped)
 
 
 def time_ms(value: object) -> int:

@@ -24,8 +24,8 @@ NEWEST_MS = 4_102_444_800_000
 JSON = "json"
 AS_NAMED = Mapped()
 
-#: Lines with their numbers from 1, and what is wrong with those that are left out.
-Batch = tuple[list[tuple[int, bytes]], list[str]]
+#: Lines with where they stand, and what is wrong with those that are left out.
+Batch = tuple[list[tuple[str, bytes]], list[str]]
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -109,9 +109,10 @@ def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: M
         lines += len(batch) + len(problems)
         refused += len(problems)
         first_refusal = first_refusal or next(iter(problems), "")
-        records, told = [], {}
-        for number, line in batch:
-            told[number] = seen = _peek(line)
+        records, told = [], []
+        for number, (_, line) in enumerate(batch):
+            seen = _peek(line)
+            told.append(seen)
             records.append(_Record(seen.user_id.encode() if isinstance(seen.user_id, str) else None, line, number))
         decoded = decode(records)
         for key, number, erase in zip(decoded.keys, decoded.offset.tolist(), decoded.erase.tolist(), strict=True):
@@ -120,19 +121,17 @@ def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: M
                 names.learn(told[number])
         if decoded.refused and not first_refusal:
             first = decoded.refused[0]
-            first_refusal = f"line {first.record.offset}: {first.reason}: {first.detail}"
+            first_refusal = f"{batch[first.record.offset][0]}: {first.reason}: {first.detail}"
         refused += len(decoded.refused)
         decoded.text_row[decoded.text_row >= 0] += texts
         texts += len(decoded.tokens)
         parts.append(decoded)
     if catalog is not None:
         for batch, _ in _batches(catalog):
-            for number, line in batch:
+            for place, line in batch:
                 told_of = _peek(line)
                 if not isinstance(told_of.item_id, str):
-                    raise UsageError(
-                        f"{catalog}: line {number}: expected a JSON object with item_id, got {line[:60]!r}"
-                    )
+                    raise UsageError(f"{catalog}: {place}: expected a JSON object with item_id, got {line[:60]!r}")
                 names.learn(told_of)
     if not user_of:
         why = f", got {lines} lines that are not; {first_refusal}" if lines else ", got an empty file"
@@ -188,8 +187,8 @@ def _batches(path: Path) -> Iterator[Batch]:
 
 
 def _read(file: BinaryIO) -> Iterator[Batch]:
-    lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
-    filled = ((number, line) for number, line in lines if line)
+    lines = ((f"line {number}", line.strip()) for number, line in enumerate(file, start=1))
+    filled = ((place, line) for place, line in lines if line)
     while batch := list(islice(filled, LINES_A_BATCH)):
         yield batch, []
 
@@ -201,12 +200,12 @@ def _converted(path: Path, form: str, mapped: Mapped) -> Iterator[Batch]:
         lines, problems = [], []
         for row in batch:
             if row.event is None:
-                problems.append(f"line {row.number}: {row.problem}")
+                problems.append(f"{row.place}: {row.problem}")
                 continue
             try:
-                lines.append((row.number, orjson.dumps(row.event)))
+                lines.append((row.place, orjson.dumps(row.event)))
             except orjson.JSONEncodeError:
-                problems.append(f"line {row.number}: expected text that UTF-8 can hold")
+                problems.append(f"{row.place}: expected text that UTF-8 can hold")
         yield lines, problems
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "Show one user's window and vector.",
     "erase": "Forget a user, or many.",
     "deadletters": "Show the records that were refused, or send them once more.",
+    "export": "Write the events of a topic to Parquet files.",
     "model": "Train and export a model from an event log.",
 }
 

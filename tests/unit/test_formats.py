@@ -163,7 +163,20 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     """All of them by name, compressed or not."""
     written(tmp_path / "b.csv", f"2,2,3,pv,{NOW_S}\n")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"1,2,3,pv,{NOW_S}\n".encode()))
-    assert ["1", "2"] == [row.event["user_id"] for row in rows(tmp_path, "taobao") if row.event]
+    written(tmp_path / "c.csv", "3\n")
+    found = rows(tmp_path, "taobao")
+    assert ["1", "2"] == [row.event["user_id"] for row in found if row.event]
+    assert ["a.csv.gz, line 1", "b.csv, line 1", "c.csv, line 1"] == [row.place for row in found]
+    log = read_log(tmp_path, form="taobao")
+    assert (3, 1, "c.csv, line 1: expected 5 columns, got 1") == (log.lines, log.refused, log.first_refusal)
+
+
+def test_events_that_share_a_line(tmp_path: Path) -> None:
+    """Each names its own item (OTTO has a session a line)."""
+    events = [{"aid": aid, "ts": 1_661_724_000_000 + aid, "type": "clicks"} for aid in (5, 7)]
+    line = orjson.dumps({"session": 1, "events": events}).decode()
+    log = read_log(written(tmp_path / "log", line), form="otto")
+    assert {"5", "7"} == set(log.names.items)
 
 
 @pytest.mark.parametrize("name", ["xml", ""])
