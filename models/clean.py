@@ -41,6 +41,8 @@ class Dropped:
 def clean(log: Log, limits: Limits) -> tuple[Log, list[Dropped]]:
     """The log without what is over the limits, and what that was, in the order in which it was taken out.
 
+    Items that only those events were of are gone from the names, so that nothing is known of what came later.
+
     Raises:
         UsageError: nothing is left.
     """
@@ -58,6 +60,7 @@ def clean(log: Log, limits: Limits) -> tuple[Log, list[Dropped]]:
         steps.append(
             (f"of users with under {limits.user_min}", lambda log: _of_users(log, _counts(log) < limits.user_min))
         )
+    whole = log
     for why, find in steps:
         bad = find(log)
         if bad.any():
@@ -66,9 +69,16 @@ def clean(log: Log, limits: Limits) -> tuple[Log, list[Dropped]]:
     if not len(log.events):
         took = ", ".join(f"{one.events} {one.why}" for one in report)
         raise UsageError(f"expected events that are within the limits, got none: {took}")
+    gone = np.setdiff1d(whole.events["item"], log.events["item"])
+    log = _unnamed(log, gone)
     if limits.item_min:
-        log, dropped = _common(log, limits.item_min)
-        report += dropped
+        found, counts = np.unique(log.events["item"], return_counts=True)
+        rare = found[counts < limits.item_min]
+        events = np.isin(log.events["item"], rare)
+        if events.any():
+            why = f"of items with under {limits.item_min}, kept as unknown"
+            report.append(Dropped(why, int(events.sum()), len(np.unique(_user(log)[events]))))
+            log = _unnamed(log, rare)
     return log, report
 
 
@@ -120,16 +130,11 @@ def _without(log: Log, bad: Mask) -> Log:
     )
 
 
-def _common(log: Log, least: int) -> tuple[Log, list[Dropped]]:
-    """Without the names of items that have fewer events: a model takes them for unknown, as the worker will."""
-    found, counts = np.unique(log.events["item"], return_counts=True)
-    rare = set(found[counts < least].tolist())
-    items = {item: name for item, name in log.names.items.items() if hash64(item) not in rare}
-    if len(items) == len(log.names.items):
-        return log, []
-    events = np.isin(log.events["item"], np.fromiter(rare, np.uint64, len(rare)))
+def _unnamed(log: Log, hashes: NDArray[np.uint64]) -> Log:
+    """Without the names of these items: a model takes them for unknown, as the worker will."""
+    if not len(hashes):
+        return log
+    gone = set(hashes.tolist())
+    items = {item: name for item, name in log.names.items.items() if hash64(item) not in gone}
     of = {item: category for item, category in log.names.category_of.items() if item in items}
-    told = Dropped(
-        f"of items with under {least}, kept as unknown", int(events.sum()), len(np.unique(_user(log)[events]))
-    )
-    return replace(log, names=Names(items, log.names.categories, of)), [told]
+    return replace(log, names=Names(items, log.names.categories, of))

@@ -173,6 +173,55 @@ def _shown(epochs: int) -> "Iterator[tuple[Say, Step]]":
         yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True), move
 
 
+@command.command(short_help="Rank a log's events by the vectors that stood before them.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("events", type=click.Path(path_type=Path))
+@with_log
+@click.option("--after", type=click.DateTime(ISO), help="Ask for events from it on, UTC.  [default: the latest 5 %]")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the model.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="All figures as JSON.")
+def evaluate(
+    folder: Path,
+    events: Path,
+    form: str,
+    mapped: "Mapped",
+    limits: "Limits",
+    log_words: list[str],
+    after: datetime | None,
+    threads: int,
+    output: Path | None,
+) -> None:
+    """Rank the events of the log EVENTS by the bundle in FOLDER, as a stream sees them.
+
+    Each event is looked for among all items by the vector that stood before it: windows and model are the worker's own.
+    Beside it: the vector as it was when the day began, popularity, what followed the user's last item most often, and
+    the user's own latest items. All ties count against us, and so do events of items that the bundle does not know.
+    What the bundle was trained on must lie before --after.
+    """
+    import orjson
+
+    from models import bundle as bundles
+    from models.clean import clean
+    from models.log import read
+    from models.measure import measure, table
+    from stream.errors import UsageError
+    from stream.settings import load
+
+    bundle = bundles.load(folder)
+    log, dropped = clean(read(events, form=form, mapped=mapped), limits)
+    for one in dropped:
+        click.echo(f"left out: {one.events} events {one.why} ({one.users} users)", err=True)
+    after_ms = int(after.replace(tzinfo=UTC).timestamp() * 1000) if after else 0
+    found = measure(log, bundle, load().rules, after_ms=after_ms, threads=threads)
+    click.echo("\n".join(table(found)))
+    if output is not None:
+        said = {"bundle": bundle.version, "log": [str(events), *log_words], **found}
+        try:
+            output.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+        except OSError as error:
+            raise UsageError(f"{output}: expected a file that can be written: {error.strerror}") from error
+
+
 @command.command(short_help="Prove that a bundle is whole and gives the vectors it should.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(

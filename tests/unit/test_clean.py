@@ -53,6 +53,16 @@ def test_times_out_of_bounds(tmp_path: Path) -> None:
     cleaned, report = clean(log, replace(NONE, since_ms=NOW, until_ms=NOW + 10))
     assert [Dropped("too early", 1, 1), Dropped("too late", 1, 1)] == report
     assert [[0, 9]] == shown(cleaned)
+    assert {"a", "b"} == set(cleaned.names.items)
+
+
+def test_nothing_is_known_of_what_came_later(tmp_path: Path) -> None:
+    """An item that all came too late is not in the catalog; one that a catalog file tells of is."""
+    catalog = write_log(tmp_path / "catalog", [{"item_id": "told", "category_id": "c"}])
+    path = write_log(tmp_path / "log", [event("u", "a", NOW), event("u", "later", NOW + 10, category_id="c")])
+    cleaned, _ = clean(read(path, catalog), replace(NONE, until_ms=NOW + 10))
+    assert {"a": "a", "told": "told"} == cleaned.names.items
+    assert {"told": "c"} == cleaned.names.category_of
 
 
 @pytest.mark.parametrize(
