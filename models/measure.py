@@ -17,6 +17,7 @@ from stream.rules import Rules
 
 TOPS: Final = (5, 10, 20)
 LATEST: Final = 20
+REACH: Final = 5
 HELD_OUT: Final = 0.05  # share of the log's events asked for, the latest, where no time is given
 BLOCK: Final = 512
 #: Groups of the events asked for: by events in the window before, and by how often the item came before the cut.
@@ -42,6 +43,7 @@ def measure(
 
     - `model`: the vector after the user's last event; `daily`: as it was when the day began, UTC;
     - `popularity`: items by events before `after_ms`; `markov`: by how often they followed the user's last item then;
+    - `neighbours`: by cosine of how often they stood within REACH events of the user's REACH last items then;
     - `latest`: the user's own LATEST distinct items, newest first.
 
     Returns:
@@ -69,6 +71,7 @@ def measure(
     missing = len(bundle.items)
     ranks["popularity"] = _of_scores(history, target, missing)
     ranks["markov"] = _markov(log, item, asked, before.place, missing)
+    ranks["neighbours"] = _neighbours(log, item, asked, before.place, missing)
     ranks["latest"] = _latest(log, before.place, log.events["item"].tolist(), missing)
     by_category["latest"] = _latest(log, before.place, category.tolist(), missing)
     has = before.held > 0
@@ -186,6 +189,34 @@ def _markov(log: Log, item: Ints, asked: NDArray[np.bool_], places: Ints, missin
         mine = counts.get(int(item[place]), 0)
         if mine:
             found[row] = sum(count >= mine for count in counts.values()) - 1
+    return found
+
+
+def _neighbours(log: Log, item: Ints, asked: NDArray[np.bool_], places: Ints, missing: int) -> Ints:
+    """Places by the sum of cosines between items, by events that are not asked for; an item is not its own neighbour.
+
+    The cosine of two items: pairs of their events of one user, at most REACH apart, over the root of the product of
+    their numbers of events.
+    """
+    user = np.repeat(np.arange(log.users), np.diff(log.starts))
+    learnt = np.where(asked, 0, item)
+    counts = np.bincount(learnt, minlength=int(item.max(initial=0)) + 1)
+    beside: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for apart in range(1, REACH + 1):
+        one, other = learnt[:-apart], learnt[apart:]
+        pairs = np.flatnonzero((user[:-apart] == user[apart:]) & (one > 0) & (other > 0) & (one != other))
+        for a, b in zip(one[pairs].tolist(), other[pairs].tolist(), strict=True):
+            beside[a][b] += 1
+            beside[b][a] += 1
+    found = np.full(len(places), missing, np.int64)
+    for row, place in enumerate(places.tolist()):
+        scores: defaultdict[int, float] = defaultdict(float)
+        for last in {*item[max(int(log.starts[user[place]]), place - REACH) : place].tolist()}:
+            for near, count in beside.get(last, {}).items():
+                scores[near] += count / float(counts[last] * counts[near]) ** 0.5
+        mine = scores.get(int(item[place]), 0.0)
+        if mine:
+            found[row] = sum(score >= mine for score in scores.values()) - 1
     return found
 
 

@@ -194,9 +194,9 @@ def evaluate(
     """Rank the events of the log EVENTS by the bundle in FOLDER, as a stream sees them.
 
     Each event is looked for among all items by the vector that stood before it: windows and model are the worker's own.
-    Beside it: the vector as it was when the day began, popularity, what followed the user's last item most often, and
-    the user's own latest items. All ties count against us, and so do events of items that the bundle does not know.
-    What the bundle was trained on must lie before --after.
+    Beside it: the vector as it was when the day began, popularity, what followed the user's last item, neighbours of
+    the last items, and the user's own latest. All ties count against us, and so do events of items that the bundle does
+    not know. What the bundle was trained on must lie before --after.
     """
     import orjson
 

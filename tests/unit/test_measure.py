@@ -182,7 +182,19 @@ def test_baselines(bundle: Bundle, tmp_path: Path) -> None:
     assert pytest.approx(1 / 3, abs=1e-4) == systems["markov"]["item"]["hr"]["5"]
     # u had i2, i1: not i3; then i3, i2, i1: third.
     assert pytest.approx(1 / 3 / 3, abs=1e-4) == systems["latest"]["item"]["mrr"]["5"]
-    assert set(systems) == {"model", "daily", "popularity", "markov", "latest"}
+    assert set(systems) == {"model", "daily", "popularity", "markov", "neighbours", "latest"}
+
+
+def test_neighbours(bundle: Bundle, tmp_path: Path) -> None:
+    """By hand: after i1 comes i3, which stood beside it in most of its few events, before i2, which stands anywhere."""
+    lines = [
+        *(event("v", item, NOW + n) for n, item in enumerate(["i1", "i3", "i1", "i2"])),
+        *(event("w", item, NOW + n) for n, item in enumerate(["i2", "i4", "i2", "i5", "i2"])),
+        *(event("u", item, NOW + n * DAY_MS) for n, item in enumerate(["i1", "i2", "i3", "i6"])),
+    ]
+    found = measure(read(write_log(tmp_path / "log", lines)), bundle, RULES, after_ms=NOW + DAY_MS)
+    # Asked: i2 (after i1: i3 2/√3, i2 2/√12, second), i3 (after i1 i2: first), i6 (never seen).
+    assert pytest.approx((1 / 2 + 1) / 3, abs=1e-4) == found["systems"]["neighbours"]["item"]["mrr"]["5"]
 
 
 def test_groups_and_table(bundle: Bundle, tmp_path: Path) -> None:
