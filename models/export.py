@@ -4,13 +4,13 @@ PyTorch's exporters write an LSTM without its lengths or none at all, and their 
 here the same weights give the same bytes, and a test holds both to the same vectors.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.features import INPUTS
 from models.graph import State
@@ -22,7 +22,7 @@ IR_VERSION = 9  # of 2023: what ONNX Runtime 1.23 and later surely read
 
 def states(encoder: Encoder) -> tuple[State, ...]:
     """What the graph carries from step to step."""
-    return State("hidden", encoder.sizes.hidden), State("cell", encoder.sizes.hidden)
+    return tuple(State(name, width) for name, width in encoder.sizes.states.items())
 
 
 def graph(encoder: Encoder) -> bytes:
@@ -85,6 +85,7 @@ def graph(encoder: Encoder) -> bytes:
         constants["text_w"] = _array(encoder.text.weight).T * np.float32(scale)
         nodes.append(node("MatMul", ["text", "text_w"], ["text_x"]))
         summed.append("text_x")
+    means, from_means = _means(encoder, constants)
     nodes += [
         node("Sum", summed, ["x"]),
         node("Transpose", ["x"], ["x_steps"], perm=[1, 0, 2]),
@@ -105,21 +106,21 @@ def graph(encoder: Encoder) -> bytes:
         node("GatherND", ["x", "last_step_1"], ["x_last"], batch_dims=1),
         node("MatMul", ["next_hidden", "head_w"], ["from_hidden"]),
         node("MatMul", ["x_last", "skip_w"], ["from_last"]),
-        node("Sum", ["from_hidden", "from_last", "head_b"], ["raw"]),
+        *means,
+        node("Sum", ["from_hidden", "from_last", "head_b", *from_means], ["raw"]),
         node("ReduceL2", ["raw", "last_axis"], ["norm"], keepdims=1),
         node("Max", ["norm", "least_norm"], ["norm_safe"]),
         node("Div", ["raw", "norm_safe"], ["vector"]),
     ]
-    width: list[str | int | None] = ["batch", sizes.hidden]
     value, types = helper.make_tensor_value_info, {"int64": TensorProto.INT64, "float": TensorProto.FLOAT}
     takes = []
     for name in sizes.inputs:
         dtype, axes = INPUTS[name]
         takes.append(value(name, types[dtype], [sizes.text if axis == "text" else axis for axis in axes]))
     takes.append(value("length", TensorProto.INT32, ["batch"]))
-    takes += [value(name, TensorProto.FLOAT, width) for name in ("hidden", "cell")]
+    takes += [value(name, TensorProto.FLOAT, ["batch", width]) for name, width in sizes.states.items()]
     gives = [value("vector", TensorProto.FLOAT, ["batch", sizes.dim])]
-    gives += [value(name, TensorProto.FLOAT, width) for name in ("next_hidden", "next_cell")]
+    gives += [value(f"next_{name}", TensorProto.FLOAT, ["batch", width]) for name, width in sizes.states.items()]
     weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
     model = helper.make_model(
         helper.make_graph(nodes, "encoder", takes, gives, weights),
@@ -129,6 +130,51 @@ def graph(encoder: Encoder) -> bytes:
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _means(encoder: Encoder, constants: dict[str, NDArray[Any]]) -> tuple[list[Any], list[str]]:
+    """The nodes of the means, on `x`, `length_long` and `last_step_1`, and the names of their parts of the vector."""
+    node, decays = helper.make_node, encoder.sizes.decays
+    if not decays:
+        return [], []
+    constants |= {
+        "zero": np.array(0, np.int64),
+        "second_axis": np.array([1], np.int64),
+        "zero_steps": np.array([0], np.int64),
+    }
+    nodes = [
+        node("Shape", ["x"], ["steps_1"], start=1, end=2),
+        node("Squeeze", ["steps_1"], ["steps_n"]),
+        node("Range", ["zero", "steps_n", "one"], ["step"]),
+        node("Sub", ["last_step_1", "step"], ["back"]),  # [batch, steps], below 0: padding
+        node("GreaterOrEqual", ["back", "zero"], ["back_inside"]),
+        node("Cast", ["back_inside"], ["inside"], to=TensorProto.FLOAT),
+        node("Max", ["back", "zero_steps"], ["back_there"]),
+        node("Cast", ["back_there"], ["back_steps"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["length_long", "last_axis"], ["length_1"]),
+        node("Cast", ["length_1"], ["length_steps"], to=TensorProto.FLOAT),
+    ]
+    parts = []
+    for k, decay in enumerate(decays):
+        constants[f"decay_{k}"] = np.array(decay, np.float32)
+        constants[f"mean_{k}_w"] = _array(cast(nn.Linear, encoder.mean_skips[k]).weight).T
+        nodes += [
+            node("Pow", [f"decay_{k}", "back_steps"], [f"share_{k}"]),
+            node("Mul", [f"share_{k}", "inside"], [f"weights_{k}"]),
+            node("Unsqueeze", [f"weights_{k}", "second_axis"], [f"weights_{k}_1"]),
+            node("MatMul", [f"weights_{k}_1", "x"], [f"new_{k}_1"]),
+            node("Squeeze", [f"new_{k}_1", "second_axis"], [f"new_{k}"]),
+            node("Pow", [f"decay_{k}", "length_steps"], [f"past_{k}"]),
+            node("Mul", [f"sum_{k}", f"past_{k}"], [f"sum_{k}_past"]),
+            node("Add", [f"sum_{k}_past", f"new_{k}"], [f"next_sum_{k}"]),
+            node("ReduceSum", [f"weights_{k}", "last_axis"], [f"new_weight_{k}"], keepdims=1),
+            node("Mul", [f"weight_{k}", f"past_{k}"], [f"weight_{k}_past"]),
+            node("Add", [f"weight_{k}_past", f"new_weight_{k}"], [f"next_weight_{k}"]),
+            node("Div", [f"next_sum_{k}", f"next_weight_{k}"], [f"mean_{k}"]),
+            node("MatMul", [f"mean_{k}", f"mean_{k}_w"], [f"from_mean_{k}"]),
+        ]
+        parts.append(f"from_mean_{k}")
+    return nodes, parts
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -32,6 +32,7 @@ class Options:
 
     dim: int = 48
     hidden: int = 64
+    decays: tuple[float, ...] = (1.0, 0.6)  # of means of the events beside the LSTM, see models.network
     epochs: int = 8
     seed: int = 0
     threads: int = 1
@@ -82,7 +83,9 @@ def train(
     )
     split = sequences.Split.make(log, features, str(events))
     questions, held_out = split.questions(np.random.default_rng([options.seed, 7]))
-    sizes = Sizes(inputs, rows.items, rows.categories, len(EVENT_TYPES), text.width, options.dim, options.hidden)
+    sizes = Sizes(
+        inputs, rows.items, rows.categories, len(EVENT_TYPES), text.width, options.dim, options.hidden, options.decays
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:

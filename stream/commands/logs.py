@@ -115,7 +115,7 @@ def _words() -> list[str]:
         if option.name not in _NAMES or not isinstance(option, click.Option):
             continue
         value = context.params[option.name]
-        if value == option.get_default(context) or value == ():
+        if value is None or value == () or value == option.get_default(context):
             continue
         values = value if isinstance(value, tuple) else (value,)
         words += [f"{option.opts[0]}={one.isoformat() if isinstance(one, datetime) else one}" for one in values]

@@ -87,6 +87,12 @@ def simulate(
 @with_log
 @click.option("--dim", type=click.IntRange(2, 4096), default=48, show_default=True, help="Numbers in a vector.")
 @click.option("--hidden", type=click.IntRange(1, 4096), default=64, show_default=True, help="Width of the LSTM.")
+@click.option(
+    "--means",
+    default="1,0.6",
+    show_default=True,
+    help="Decays of means of a window's events beside the LSTM, comma between: 1 counts all alike; empty: none.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="How often the log is gone over.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same model."
@@ -102,6 +108,7 @@ def train(
     log_words: list[str],
     dim: int,
     hidden: int,
+    means: str,
     epochs: int,
     seed: int,
     threads: int,
@@ -127,10 +134,17 @@ def train(
     words = ["interest", "model", "train", str(events), "--output", str(output)]
     words += ["--catalog", str(catalog)] if catalog else []
     words += log_words
-    words += [f"--dim={dim}", f"--hidden={hidden}", f"--epochs={epochs}", f"--seed={seed}", f"--threads={threads}"]
+    words += [
+        f"--dim={dim}",
+        f"--hidden={hidden}",
+        f"--means={means}",
+        f"--epochs={epochs}",
+        f"--seed={seed}",
+        f"--threads={threads}",
+    ]
     start = time.monotonic()
     with _shown(epochs) as (say, step):
-        options = Options(dim=dim, hidden=hidden, epochs=epochs, seed=seed, threads=threads)
+        options = Options(dim=dim, hidden=hidden, decays=_decays(means), epochs=epochs, seed=seed, threads=threads)
         bundle = train_bundle(
             events,
             output,
@@ -144,6 +158,18 @@ def train(
             progress=step,
         )
         say(f"{output}: bundle {bundle.version}, written and verified after {time.monotonic() - start:.0f} s")
+
+
+def _decays(means: str) -> tuple[float, ...]:
+    try:
+        decays = tuple(float(one) for one in means.split(",") if one)
+    except ValueError:
+        decays = (-1.0,)
+    if not all(0 < decay <= 1 for decay in decays):
+        raise click.BadParameter(
+            f"expected numbers above 0 up to 1, comma between, got {means!r}", param_hint="--means"
+        )
+    return decays
 
 
 @contextmanager

@@ -25,7 +25,7 @@ SIZES: dict[str, Any] = {"items": 40, "categories": 7, "types": 6, "text": 5, "d
 ALL = tuple(name for name in INPUTS if name != "length")
 
 
-def encoder_of(inputs: tuple[str, ...] = ALL) -> "Encoder":
+def encoder_of(inputs: tuple[str, ...] = ALL, decays: tuple[float, ...] = ()) -> "Encoder":
     """A network with random weights, all of them large enough to be felt."""
     import torch
 
@@ -33,7 +33,7 @@ def encoder_of(inputs: tuple[str, ...] = ALL) -> "Encoder":
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = Encoder(Sizes(inputs=inputs, **SIZES), torch.randint(0, 7, (40,)))
+        encoder = Encoder(Sizes(inputs=inputs, decays=decays, **SIZES), torch.randint(0, 7, (40,)))
         for weight in encoder.parameters():
             weight.data += 0.3 * torch.randn_like(weight)
     return encoder.eval()
@@ -56,7 +56,7 @@ def inputs_of(batch: int, steps: int, seed: int = 0) -> dict[str, NDArray[Any]]:
 def signature_of(encoder: "Encoder") -> Signature:
     """What the exported graph must have."""
     sizes = encoder.sizes
-    states = (State("hidden", sizes.hidden), State("cell", sizes.hidden))
+    states = tuple(State(name, width) for name, width in sizes.states.items())
     return Signature(sizes.inputs, states, sizes.text if "text" in sizes.inputs else 0, sizes.dim)
 
 
@@ -76,15 +76,22 @@ def both(encoder: "Encoder", inputs: dict[str, NDArray[Any]], states: dict[str, 
     return list(zip([array.numpy() for array in theirs], [vector, *after.values()], strict=True))
 
 
+MEANS = pytest.mark.parametrize("decays", [(), (1.0,), (1.0, 0.6)], ids=["no means", "one mean", "two means"])
+
+
+@MEANS
 @pytest.mark.parametrize("steps", [1, 2, 50])
 @pytest.mark.parametrize("batch", [1, 2, 7, 64])
-def test_i01_parity_with_pytorch(batch: int, steps: int) -> None:
+def test_i01_parity_with_pytorch(batch: int, steps: int, decays: tuple[float, ...]) -> None:
     """I01: one graph, any batch and steps, mixed lengths, carried states: within 1e-5 of PyTorch."""
-    encoder = encoder_of()
+    encoder = encoder_of(decays=decays)
     random = np.random.default_rng(1)
-    states = {name: random.standard_normal((batch, 20)).astype(np.float32) * 0.5 for name in ("hidden", "cell")}
+    states = {
+        name: np.abs(random.standard_normal((batch, width))).astype(np.float32) * 0.5
+        for name, width in encoder.sizes.states.items()
+    }
     for expected, got in both(encoder, inputs_of(batch, steps), states):
-        np.testing.assert_allclose(got, expected, atol=1e-5)
+        np.testing.assert_allclose(got, expected, atol=1e-5 * max(1, np.abs(expected).max()))  # sums reach hundreds
 
 
 @pytest.mark.parametrize("left_out", ["category_index", "text", "price", "quantity", "rating"])
@@ -114,11 +121,12 @@ def test_i03_one_lstm_and_free_axes() -> None:
             assert shape[1] == "steps", tensor.name
 
 
-def test_i04_padded_steps_do_not_matter() -> None:
+@MEANS
+def test_i04_padded_steps_do_not_matter(decays: tuple[float, ...]) -> None:
     """I04: other contents in padded steps leave vector and states as they are."""
     from models import export
 
-    encoder = encoder_of()
+    encoder = encoder_of(decays=decays)
     signature = signature_of(encoder)
     graph, clean, soiled = open_graph(export.graph(encoder), signature), inputs_of(9, 8), inputs_of(9, 8, seed=5)
     padding = np.arange(8) >= clean["length"][:, None]
@@ -135,11 +143,12 @@ def test_i04_padded_steps_do_not_matter() -> None:
         np.testing.assert_array_equal(other_after[name], array)
 
 
-def test_i09_mixed_lengths_as_if_alone() -> None:
+@MEANS
+def test_i09_mixed_lengths_as_if_alone(decays: tuple[float, ...]) -> None:
     """I09: lengths 2 and 5 in one call give what each gives alone."""
     from models import export
 
-    encoder = encoder_of()
+    encoder = encoder_of(decays=decays)
     signature = signature_of(encoder)
     graph, inputs = open_graph(export.graph(encoder), signature), inputs_of(2, 5)
     inputs["length"] = np.array([2, 5], np.int32)
@@ -151,11 +160,12 @@ def test_i09_mixed_lengths_as_if_alone() -> None:
         np.testing.assert_allclose(together[[row]], vector, atol=1e-5)
 
 
-def test_p1_stepping_is_running_whole() -> None:
+@MEANS
+def test_p1_stepping_is_running_whole(decays: tuple[float, ...]) -> None:
     """P1: 50 events one at a time, states carried, end where the whole window does, within 1e-5."""
     from models import export
 
-    encoder = encoder_of()
+    encoder = encoder_of(decays=decays)
     signature = signature_of(encoder)
     graph, inputs = open_graph(export.graph(encoder), signature), inputs_of(4, 50)
     inputs["length"] = np.full(4, 50, np.int32)
@@ -168,18 +178,19 @@ def test_p1_stepping_is_running_whole() -> None:
     np.testing.assert_allclose(vector, whole, atol=1e-5)
 
 
-def test_training_sees_what_serving_computes() -> None:
+@MEANS
+def test_training_sees_what_serving_computes(decays: tuple[float, ...]) -> None:
     """The vectors that the loss sees at each position are those of the windows that end there."""
     import torch
 
-    encoder, inputs = encoder_of(), inputs_of(3, 6)
+    encoder, inputs = encoder_of(decays=decays), inputs_of(3, 6)
     del inputs["length"]
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    zero = torch.zeros(3, 20)
+    zero = [torch.zeros(3, width) for width in encoder.sizes.states.values()]
     with torch.no_grad():
         positions = encoder.vectors(tensors)
         for step in range(6):
-            vector, _, _ = encoder(tensors, torch.full((3,), step + 1), zero, zero)
+            vector, *_ = encoder(tensors, torch.full((3,), step + 1), *zero)
             np.testing.assert_allclose(positions[:, step].numpy(), vector.numpy(), atol=1e-5)
 
 
@@ -302,7 +313,7 @@ def test_a_log_of_ones_own(trained: Bundle, tmp_path: Path, capsys: pytest.Captu
     table = tmp_path / "log.csv"
     table.write_text("\n".join(["customer;item_id;timestamp;what", *rows, *rows[:3], "a;b;c"]))
     form = ["--format=csv", "--column=user_id=customer", "--column=type=what", "--separator=;", "--user-min=2"]
-    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--minute-max=0", *form]
+    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--minute-max=0", "--means=", *form]
 
     assert interest(["model", "train", str(table), *options]) == 0
 
@@ -312,7 +323,8 @@ def test_a_log_of_ones_own(trained: Bundle, tmp_path: Path, capsys: pytest.Captu
     bundle = bundles.load(tmp_path / "b")
     assert all(f"'{word}'" in bundle.command or word in bundle.command for word in form)
     assert "--minute-max=0" in bundle.command
-    assert "--day-max" not in bundle.command
+    assert ["hidden", "cell"] == [state.name for state in bundle.states]
+    assert not any(option in bundle.command for option in ("--day-max", "--since", "--until"))
     assert 3 == bundle.metrics["left_out"]["repeated: same user, item, type and time"]["events"]
 
 
@@ -322,6 +334,8 @@ def test_a_log_of_ones_own(trained: Bundle, tmp_path: Path, capsys: pytest.Captu
         (["--format=xml"], "expected a format of csv"),
         (["--format=csv", "--column=user_id"], "expected NAME=VALUE, got 'user_id'"),
         (["--format=csv", "--separator="], "expected one character, got ''"),
+        (["--means=1,x"], "expected numbers above 0 up to 1, comma between, got '1,x'"),
+        (["--means=1.5"], "expected numbers above 0 up to 1"),
         (["--until=2001-01-01"], "expected events that are within the limits, got none"),
     ],
 )
