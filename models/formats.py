@@ -107,8 +107,9 @@ def read(path: Path, name: str, mapped: Mapped) -> Iterator[Row]:
         UsageError: no such format or file, or no table of the columns that are needed.
         InterestError: the file cannot be read.
     """
-    if name not in FORMATS:
-        raise UsageError(f"expected a format of {', '.join(FORMATS)}, got {name!r}")
+    names = ("csv", "parquet", *(known for known in TEXT_FORMATS if known != "csv"))
+    if name not in names:
+        raise UsageError(f"expected a format of {', '.join(names)}, got {name!r}")
     files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"{path}: expected a folder with files, got none in it")
@@ -122,7 +123,7 @@ def _file(file: Path, name: str, mapped: Mapped) -> Iterator[Row]:
         yield from _parquet(file, mapped)
         return
     with open_events(str(file)) as stream:
-        yield from FORMATS[name](stream, str(file), mapped)
+        yield from TEXT_FORMATS[name](stream, str(file), mapped)
 
 
 def time_ms(value: object) -> int:
@@ -187,10 +188,6 @@ def _row(number: int, mapped: Mapped, places: Mapping[str, int], row: list[Any],
         return Row(number, mapped.event(places, row))
     except ValueError as error:
         return Row(number, None, str(error))
-
-
-def _csv(stream: BufferedReader, where: str, mapped: Mapped) -> Iterator[Row]:
-    return _rows(stream, where, mapped)
 
 
 def _parquet(path: Path, mapped: Mapped) -> Iterator[Row]:
@@ -306,10 +303,9 @@ def _json_lines(stream: BufferedReader) -> Iterator[tuple[int, Any]]:
                 yield number, None
 
 
-#: The formats by name; all but `csv` and `parquet` know their columns.
-FORMATS: Final[dict[str, Read]] = {
-    "csv": _csv,
-    "parquet": lambda stream, where, mapped: _parquet(Path(where), mapped),
+#: Formats of text by name; all but `csv` know their columns. Parquet is the other one.
+TEXT_FORMATS: Final[dict[str, Read]] = {
+    "csv": _rows,
     "taobao": _taobao,
     "amazon": _amazon,
     "retailrocket": _retailrocket,
