@@ -5,6 +5,7 @@ Every format ends in the same JSON that a shop would publish, so the worker's ow
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -150,10 +151,12 @@ def time_ms(value: object) -> int:
 
 
 def _number(name: str, value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]  # refused just below
-    except (TypeError, ValueError):
-        raise ValueError(f"expected a number as {name}, got {str(value)[:40]!r}") from None
+    number = math.nan
+    with suppress(ValueError, TypeError, OverflowError):
+        number = float(value)  # type: ignore[arg-type]  # refused just below
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number as {name}, got {str(value)[:40]!r}")
+    return number
 
 
 def _text(value: object) -> str:

@@ -92,6 +92,7 @@ def test_formats(form: str, text: str, expected: list[dict[str, Any]], tmp_path:
         ("taobao", "1,2,3,pv,nan\n", 1, "expected a time"),
         ("retailrocket", "timestamp,visitorid,event,itemid,transactionid\n1,2\n", 2, "expected 5 columns, got 2"),
         ("yoochoose", "1,2017-11-26,7,12,many\n", 1, "expected a number as quantity"),
+        ("yoochoose", "1,2017-11-26,7,inf,1\n", 1, "expected a number as price"),
         ("diginetica", "sessionId;userId;itemId;timeframe;eventdate\n1;NA;8;x;2017-11-26\n", 2, "expected sessionId"),
         ("diginetica", "sessionId;userId;itemId;timeframe;eventdate\n1;NA\n", 2, "expected sessionId"),
         ("otto", '{"session":12}\n', 1, "expected session and events"),
