@@ -25,7 +25,7 @@ PARTITIONS = 4
 HIDDEN, DIM = 128, 64
 RATES = (100, 1_000, 10_000)
 # Ten seconds until the broker's JVM has compiled what so many small requests call for: before, p99 is twice as high.
-RUNS, RUN_S, WARM_S = 5, 4, 10
+RUNS, RUN_S, WARM_S, QUICK_WARM_S = 5, 4, 10, 2
 USERS_EVENTS = 100_000  # published before the clock starts
 BEGIN_MS = 1_735_689_600_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def measure(broker: str, folder: Path, quick: bool, report: Callable[[str], None
 
     met = (event | {"timestamp": BEGIN_MS + number} for number, event in enumerate(events))
     sent = load.send(broker, topic, met, PARTITIONS)
-    clock = _Clock(broker, topic, lines, len(events), runs, run_s)
+    clock = _Clock(broker, topic, lines, len(events), runs, run_s, QUICK_WARM_S if quick else WARM_S)
     worker = stage.start_worker(given)
     try:
         stage.wait_committed(worker, broker, given["app_id"], topic, PARTITIONS, sent)
@@ -93,15 +93,15 @@ def show(result: dict[str, Any]) -> list[str]:
 class _Clock:
     """Runs of the client, each with the events after those of the one before."""
 
-    def __init__(self, broker: str, topic: str, lines: Path, first: int, runs: int, run_s: int) -> None:
+    def __init__(self, broker: str, topic: str, lines: Path, first: int, runs: int, run_s: int, warm_s: int) -> None:
         self._broker, self._topic, self._lines = broker, topic, lines
         self._next = first
-        self._runs, self._run_s = runs, run_s
+        self._runs, self._run_s, self._warm_s = runs, run_s, warm_s
 
     def run(self, rate: int, answers: str, runs: int | None = None) -> dict[str, Any]:
         """Publish at a rate, read the answers of a topic; the figures of all runs, which follow each other."""
         count = rate * self._run_s * (runs or self._runs)
-        warm = rate * WARM_S
+        warm = rate * self._warm_s
         options = {
             "broker": self._broker,
             "events": self._topic,
