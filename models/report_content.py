@@ -98,6 +98,12 @@ def groups_of(found: dict[str, Any]) -> dict[str, tuple[str, str, str, dict[str,
     return kinds
 
 
+def probabilities_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is told of each type's probabilities; what stands beside (a horizon) is none."""
+    told = found.get("probability") or {}
+    return {name: one for name, one in told.items() if isinstance(one, dict)}
+
+
 def bins_of(one: dict[str, Any]) -> list[tuple[float, float, float]]:
     """Bins of a calibration, as objects or in threes: mean predicted, share observed, weight; none without weight."""
     names = ("predicted", "observed", "weight")

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 from unicodedata import east_asian_width
 
-from models.report_content import bins_of, figure, groups_of, percent, points
+from models.report_content import bins_of, figure, groups_of, percent, points, probabilities_of
 from models.verdict import BETTER, DAILY, MODEL, OWN, PLAIN, WORSE, differences, systems_of, top_of, wilson
 from stream.errors import InterestError
 
@@ -199,7 +199,7 @@ def _calibration(found: dict[str, Any]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    told = {name: bins for name, one in found["probability"].items() if (bins := sorted(bins_of(one)))}
+    told = {name: bins for name, one in probabilities_of(found).items() if (bins := sorted(bins_of(one)))}
     rows = -(-len(told) // 2)
     made = Figure(figsize=(WIDTH_IN, 2.25 * rows), layout="constrained")
     panels = list(made.subplots(rows, 2, squeeze=False).flat)

@@ -15,6 +15,7 @@ from models.report_content import (
     groups_of,
     percent,
     points,
+    probabilities_of,
 )
 from models.verdict import (
     ALIKE,
@@ -162,7 +163,7 @@ def _groups(found: dict[str, Any]) -> list[Section]:
 
 
 def _probability(found: dict[str, Any]) -> list[Section]:
-    told: dict[str, Any] = found.get("probability") or {}
+    told = probabilities_of(found)
     if not told:
         return []
     rows, drawn = [], False

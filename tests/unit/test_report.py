@@ -204,6 +204,9 @@ def test_what_may_be_absent() -> None:
     assert ["Probabilities", "Training", "What the figures mean"] == headings(text)[-3:]
     assert "| click | 0.7100 | 0.0123 | 26.00 % | 25.00 % |" in text
     assert "| purchase | – | – | – | – |" in text
+    with_horizon = whole()
+    with_horizon["probability"]["horizon_hours"] = 24
+    assert markdown(with_horizon, ABOUT) == text
     assert "Loss 9.5000 after epoch 1, 8.0000 after the last." in text
     assert "HR@10 of what was held out was highest after epoch 2: 19.00 %." in text
     assert "| 1 | 9.5000 | – |" in text
