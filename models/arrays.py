@@ -20,6 +20,10 @@ TEXT_ARRAYS: Final[Mapping[str, Shape]] = {
     "vectors": ("float32", ("tokens", "width")),
     "weights": ("float32", ("tokens",)),
 }
+PARTS_ARRAYS: Final[Mapping[str, Shape]] = {
+    "buckets": ("float32", ("buckets", "dim")),
+    "categories": ("float32", ("categories", "dim")),
+}
 GOLDEN_ARRAYS: Final[Mapping[str, Shape]] = {
     "events": (contract.EVENT_DTYPE, ("windows", "steps")),
     "text_row": ("int32", ("windows", "steps")),

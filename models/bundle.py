@@ -13,8 +13,10 @@ from models import arrays
 from models import folder as files
 from models.catalog import CATALOG_ARRAYS, Catalog
 from models.features import INPUTS, OTHER, Features, TextVectors
+from models.folder import ACTS
 from models.golden import GOLDEN_TOLERANCE, Golden, check, whole
 from models.graph import Signature, State, open_graph, run, zero_states
+from models.probability import Probability
 from models.windows import Windows
 from stream import contract
 from stream.errors import BundleError
@@ -24,6 +26,8 @@ __all__ = [
     "Bundle",
     "Catalog",
     "Golden",
+    "Parts",
+    "Probability",
     "Signature",
     "State",
     "TextVectors",
@@ -35,6 +39,19 @@ __all__ = [
     "write",
     "zero_states",
 ]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a vector of an item is made of that the catalog lacks: added up, and brought to unit length."""
+
+    buckets: NDArray[np.float32]  # [buckets, dim], by contract.hash64 of the item id modulo their number
+    categories: NDArray[np.float32]  # [categories, dim]; row 0: zeros
+
+    @classmethod
+    def none(cls, dim: int, categories: int) -> "Parts":
+        """Nothing: such an item stands where the mean of its category's items does."""
+        return cls(np.zeros((0, dim), np.float32), np.zeros((categories, dim), np.float32))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,6 +69,9 @@ class Bundle:
     catalog: Catalog
     items: NDArray[np.float32]  # [items, dim], of unit length; row 0 may be zeros
     category_vectors: NDArray[np.float32]  # [categories, dim], mean of the items' of unit length; zeros where none
+    parts: Parts
+    probability: Probability | None  # of acts; None: the model does not tell
+    text: TextVectors
     metrics: Mapping[str, Any]
     command: str  # that made it
     features: Features
@@ -62,6 +82,20 @@ class Bundle:
     def signature(self) -> Signature:
         """Inputs and outputs of the graph."""
         return Signature(self.inputs, self.states, self.text_width, self.dim)
+
+    def vectors(self, items: NDArray[np.uint64], categories: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """Vectors of items by contract.hash64 and hash32 of their ids and their categories', float32 [n, dim].
+
+        Of unit length, for what the catalog lacks too: what its bucket and its category say, or else the mean of its
+        category's items. Zeros where nothing is known.
+        """
+        row, category = self.features.items.find(items), self.features.categories.find(categories)
+        vectors = self.parts.categories[category]
+        if len(self.parts.buckets):
+            vectors = vectors + self.parts.buckets[(items % np.uint64(len(self.parts.buckets))).astype(np.int64)]
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = np.where(length > 0, vectors / np.where(length > 0, length, 1), self.category_vectors[category])
+        return np.where((row > 0)[:, None], self.items[row], vectors).astype(np.float32, copy=False)
 
 
 def load(folder: Path | str) -> Bundle:
@@ -84,6 +118,7 @@ def load(folder: Path | str) -> Bundle:
     catalog = Catalog(**arrays.read_npz(folder / "catalog.npz", blobs["catalog.npz"], CATALOG_ARRAYS, sizes))
     items = arrays.read_npy(folder / "items.npy", blobs["items.npy"], ("float32", ("items", "dim")), sizes)
     text = TextVectors(**arrays.read_npz(folder / "text.npz", blobs["text.npz"], arrays.TEXT_ARRAYS, sizes))
+    parts = Parts(**arrays.read_npz(folder / "parts.npz", blobs["parts.npz"], arrays.PARTS_ARRAYS, sizes))
     _fits(str(folder), catalog, items, event_types, inputs, text)
     golden = arrays.read_npz(folder / "golden.npz", blobs["golden.npz"], arrays.GOLDEN_ARRAYS, sizes)
     vectors = golden.pop("vectors")
@@ -99,9 +134,12 @@ def load(folder: Path | str) -> Bundle:
         catalog=catalog,
         items=items,
         category_vectors=_category_vectors(items, catalog),
+        parts=parts,
+        probability=Probability.read(folder / ACTS, blobs[ACTS], catalog.items) if ACTS in blobs else None,
+        text=text,
         metrics=described["metrics"],
         command=described["command"],
-        features=_features(catalog, text, event_types, inputs),
+        features=_features(catalog, text, event_types, inputs, len(parts.buckets)),
         golden=Golden(Windows(**golden), vectors),
         encoder=blobs["encoder.onnx"],
     )
@@ -136,6 +174,8 @@ def write(
     states: tuple[State, ...],
     inputs: tuple[str, ...],
     text: TextVectors | None = None,
+    parts: Parts | None = None,
+    probability: Probability | None = None,
     metrics: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> Bundle:
@@ -151,6 +191,8 @@ def write(
         states: what the graph carries.
         inputs: what the graph uses of features.INPUTS, without `length`.
         text: token vectors, if the graph reads text.
+        parts: what items are made of that the catalog lacks; as many buckets as the graph has rows behind the items'.
+        probability: of acts, if the model tells.
         metrics: what evaluation said; JSON.
         command: the call that made the bundle; not part of its version.
 
@@ -162,8 +204,9 @@ def write(
     files.replaceable(folder)
     text = text or TextVectors.none()
     dim = _fits(str(folder), catalog, items, event_types, inputs, text)
+    parts = parts or Parts.none(dim, catalog.categories)
     signature = Signature(inputs, states, text.width, dim)
-    features = _features(catalog, text, event_types, inputs)
+    features = _features(catalog, text, event_types, inputs, len(parts.buckets))
     graph = open_graph(encoder, signature)
     golden = Golden(golden_windows, whole(graph, signature, features, golden_windows))
     check(graph, signature, features, golden, str(folder))
@@ -173,8 +216,12 @@ def write(
         "encoder.onnx": encoder,
         "golden.npz": arrays.npz({**vars(golden_windows), "vectors": golden.vectors}),
         "items.npy": arrays.npy(items),
+        "parts.npz": arrays.npz(vars(parts)),
         "text.npz": arrays.npz(vars(text)),
     }
+    if probability is not None:
+        probability.check(str(folder))
+        blobs[ACTS] = arrays.npz(probability.arrays())
     described = {
         "dim": dim,
         "event_types": list(event_types),
@@ -220,7 +267,9 @@ def _fits(
     return int(items.shape[1])
 
 
-def _features(catalog: Catalog, text: TextVectors, event_types: tuple[str, ...], inputs: tuple[str, ...]) -> Features:
+def _features(
+    catalog: Catalog, text: TextVectors, event_types: tuple[str, ...], inputs: tuple[str, ...], buckets: int
+) -> Features:
     return Features.build(
         inputs=inputs,
         event_types=event_types,
@@ -228,6 +277,7 @@ def _features(catalog: Catalog, text: TextVectors, event_types: tuple[str, ...],
         category_hashes=catalog.category_hashes,
         item_category=catalog.item_category,
         text=text,
+        buckets=buckets,
     )
 
 

@@ -44,7 +44,7 @@ def clean(log: Log, limits: Limits) -> tuple[Log, list[Dropped]]:
     Items that only those events were of are gone from the names, so that nothing is known of what came later.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: nothing is left, or nothing was there.
     """
     report: list[Dropped] = []
     steps: list[tuple[str, Callable[[Log], Mask]]] = [("repeated: same user, item, type and time", _repeated)]
@@ -61,6 +61,8 @@ def clean(log: Log, limits: Limits) -> tuple[Log, list[Dropped]]:
             (f"of users with under {limits.user_min}", lambda log: _of_users(log, _counts(log) < limits.user_min))
         )
     whole = log
+    if not len(log.events):
+        raise UsageError("expected events to clean, got none: all of the log's were erased")
     for why, find in steps:
         bad = find(log)
         if bad.any():
@@ -137,4 +139,5 @@ def _unnamed(log: Log, hashes: NDArray[np.uint64]) -> Log:
     gone = set(hashes.tolist())
     items = {item: name for item, name in log.names.items.items() if hash64(item) not in gone}
     of = {item: category for item, category in log.names.category_of.items() if item in items}
-    return replace(log, names=Names(items, log.names.categories, of))
+    has = {item: attributes for item, attributes in log.names.attributes_of.items() if item in items}
+    return replace(log, names=Names(items, log.names.categories, of, has))

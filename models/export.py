@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph, node by node, with the LSTM operator that honours lengths and initial states.
+"""The network as an ONNX graph, node by node, with the operators that honour lengths and initial states.
 
 PyTorch's exporters write an LSTM without its lengths or none at all, and their bytes change from version to version;
 here the same weights give the same bytes, and a test holds both to the same vectors.
@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
+from models.export_cores import array_of, nodes
 from models.features import INPUTS
 from models.graph import State
 from models.network import SCALARS, Encoder
@@ -22,31 +24,31 @@ IR_VERSION = 9  # of 2023: what ONNX Runtime 1.23 and later surely read
 
 def states(encoder: Encoder) -> tuple[State, ...]:
     """What the graph carries from step to step."""
-    return tuple(State(name, width) for name, width in encoder.sizes.states.items())
+    return tuple(State(name, width) for name, width in encoder.states.items())
 
 
 def graph(encoder: Encoder) -> bytes:
-    """The serialised graph: the bundle's contract, batch and steps of any size."""
-    sizes, scale = encoder.sizes, encoder.sizes.dim**0.5
-    lstm = {name: _gates(weight) for name, weight in encoder.lstm.named_parameters()}
+    """The serialised graph: the bundle's contract, batch and steps of any size.
+
+    What is known of an item beside its category is added up: `item_rows` holds it, and the buckets behind it.
+    """
+    sizes, scale = encoder.sizes, np.float32(encoder.sizes.dim**0.5)
+    with torch.no_grad():
+        own = encoder.own(torch.arange(sizes.items, device=encoder.item_rows.weight.device))
     constants: dict[str, NDArray[Any]] = {
-        "item_rows": _array(encoder.item_rows.weight) * np.float32(scale),
-        "type_rows": _array(encoder.type_rows.weight) * np.float32(scale),
-        "gap_rows": _array(encoder.gap_rows.weight) * np.float32(scale),
-        "gap_edges": _array(encoder.gap_edges),
-        "lstm_w": lstm["weight_ih_l0"][None],
-        "lstm_r": lstm["weight_hh_l0"][None],
-        "lstm_b": np.concatenate([lstm["bias_ih_l0"], lstm["bias_hh_l0"]])[None],
-        "head_w": _array(encoder.head.weight).T,
-        "head_b": _array(encoder.head.bias),
-        "skip_w": _array(encoder.skip.weight).T,
+        "item_rows": np.concatenate([array_of(own), array_of(encoder.bucket_rows)]) * scale,
+        "type_rows": array_of(encoder.type_rows.weight) * scale,
+        "gap_rows": array_of(encoder.gap_rows.weight) * scale,
+        "gap_edges": array_of(encoder.gap_edges),
+        "head_b": array_of(encoder.head.bias),
+        "skip_w": array_of(encoder.skip.weight).T,
         "least_norm": np.array(1e-12, np.float32),
-        "first_axis": np.array([0], np.int64),
         "last_axis": np.array([-1], np.int64),
         "one": np.array(1, np.int64),
+        "zero": np.array(0, np.int64),
     }
     node = helper.make_node
-    nodes = [
+    made = [
         node("Gather", ["item_rows", "item_index"], ["item_x"]),
         node("Gather", ["type_rows", "event_type"], ["type_x"]),
         node("Unsqueeze", ["gap", "last_axis"], ["gap_1"]),
@@ -57,8 +59,8 @@ def graph(encoder: Encoder) -> bytes:
     ]
     summed = ["item_x", "type_x", "gap_x"]
     if "category_index" in sizes.inputs:
-        constants["category_rows"] = _array(encoder.category_rows.weight) * np.float32(scale)
-        nodes.append(node("Gather", ["category_rows", "category_index"], ["category_x"]))
+        constants["category_rows"] = array_of(encoder.category_rows.weight) * scale
+        made.append(node("Gather", ["category_rows", "category_index"], ["category_x"]))
         summed.append("category_x")
     if encoder.scalars:
         columns = []
@@ -66,7 +68,7 @@ def graph(encoder: Encoder) -> bytes:
             least, factor = SCALARS[name]
             constants[f"{name}_least"] = np.array(least, np.float32)
             constants[f"{name}_scale"] = np.array(factor, np.float32)
-            nodes += [
+            made += [
                 node("GreaterOrEqual", [name, f"{name}_least"], [f"{name}_above"]),
                 node("Cast", [f"{name}_above"], [f"{name}_there"], to=TensorProto.FLOAT),
                 node("Mul", [name, f"{name}_there"], [f"{name}_told"]),
@@ -75,39 +77,43 @@ def graph(encoder: Encoder) -> bytes:
                 node("Unsqueeze", [f"{name}_value", "last_axis"], [f"{name}_value_1"]),
             ]
             columns += [f"{name}_there_1", f"{name}_value_1"]
-        constants["scalar_w"] = _array(encoder.scalar.weight).T * np.float32(scale)
-        nodes += [
+        constants["scalar_w"] = array_of(encoder.scalar.weight).T * scale
+        made += [
             node("Concat", columns, ["scalars"], axis=-1),
             node("MatMul", ["scalars", "scalar_w"], ["scalar_x"]),
         ]
         summed.append("scalar_x")
     if "text" in sizes.inputs:
-        constants["text_w"] = _array(encoder.text.weight).T * np.float32(scale)
-        nodes.append(node("MatMul", ["text", "text_w"], ["text_x"]))
+        constants["text_w"] = array_of(encoder.text.weight).T * scale
+        made.append(node("MatMul", ["text", "text_w"], ["text_x"]))
         summed.append("text_x")
-    means, from_means = _means(encoder, constants)
-    nodes += [
+    made += [
         node("Sum", summed, ["x"]),
-        node("Transpose", ["x"], ["x_steps"], perm=[1, 0, 2]),
-        node("Unsqueeze", ["hidden", "first_axis"], ["hidden_1"]),
-        node("Unsqueeze", ["cell", "first_axis"], ["cell_1"]),
-        node(
-            "LSTM",
-            ["x_steps", "lstm_w", "lstm_r", "lstm_b", "length", "hidden_1", "cell_1"],
-            ["", "hidden_n", "cell_n"],
-            hidden_size=sizes.hidden,
-        ),
-        node("Squeeze", ["hidden_n", "first_axis"], ["next_hidden"]),
-        node("Squeeze", ["cell_n", "first_axis"], ["next_cell"]),
-        # The last input: row length - 1 of each window.
+        # Where the last event is, and how far each step lies before it: below 0 is padding.
         node("Cast", ["length"], ["length_long"], to=TensorProto.INT64),
         node("Sub", ["length_long", "one"], ["last_step"]),
         node("Unsqueeze", ["last_step", "last_axis"], ["last_step_1"]),
+        node("Shape", ["x"], ["steps_1"], start=1, end=2),
+        node("Squeeze", ["steps_1"], ["steps_n"]),
+        node("Range", ["zero", "steps_n", "one"], ["step"]),
+        node("Sub", ["last_step_1", "step"], ["back"]),  # [batch, steps]
+        node("GreaterOrEqual", ["back", "zero"], ["back_inside"]),
+        node("Cast", ["back_inside"], ["inside"], to=TensorProto.FLOAT),
+        node("Cast", ["length"], ["length_float"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["length_float", "last_axis"], ["length_steps"]),
+        *nodes(encoder.core, constants),
         node("GatherND", ["x", "last_step_1"], ["x_last"], batch_dims=1),
-        node("MatMul", ["next_hidden", "head_w"], ["from_hidden"]),
         node("MatMul", ["x_last", "skip_w"], ["from_last"]),
+    ]
+    parts = ["from_last", "head_b"]
+    if encoder.core.width:
+        constants["head_w"] = array_of(encoder.head.weight).T
+        made.append(node("MatMul", ["h", "head_w"], ["from_core"]))
+        parts.append("from_core")
+    means, from_means = _means(encoder, constants)
+    made += [
         *means,
-        node("Sum", ["from_hidden", "from_last", "head_b", *from_means], ["raw"]),
+        node("Sum", [*parts, *from_means], ["raw"]),
         node("ReduceL2", ["raw", "last_axis"], ["norm"], keepdims=1),
         node("Max", ["norm", "least_norm"], ["norm_safe"]),
         node("Div", ["raw", "norm_safe"], ["vector"]),
@@ -118,12 +124,12 @@ def graph(encoder: Encoder) -> bytes:
         dtype, axes = INPUTS[name]
         takes.append(value(name, types[dtype], [sizes.text if axis == "text" else axis for axis in axes]))
     takes.append(value("length", TensorProto.INT32, ["batch"]))
-    takes += [value(name, TensorProto.FLOAT, ["batch", width]) for name, width in sizes.states.items()]
+    takes += [value(name, TensorProto.FLOAT, ["batch", width]) for name, width in encoder.states.items()]
     gives = [value("vector", TensorProto.FLOAT, ["batch", sizes.dim])]
-    gives += [value(f"next_{name}", TensorProto.FLOAT, ["batch", width]) for name, width in sizes.states.items()]
+    gives += [value(f"next_{name}", TensorProto.FLOAT, ["batch", width]) for name, width in encoder.states.items()]
     weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
     model = helper.make_model(
-        helper.make_graph(nodes, "encoder", takes, gives, weights),
+        helper.make_graph(made, "encoder", takes, gives, weights),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="interest-stream",
@@ -133,56 +139,40 @@ def graph(encoder: Encoder) -> bytes:
 
 
 def _means(encoder: Encoder, constants: dict[str, NDArray[Any]]) -> tuple[list[Any], list[str]]:
-    """The nodes of the means, on `x`, `length_long` and `last_step_1`, and the names of their parts of the vector."""
+    """The nodes of the means, on `x`, `back`, `inside`, `length_steps`, and the names of their parts of the vector."""
     node, decays = helper.make_node, encoder.sizes.decays
     if not decays:
         return [], []
-    constants |= {
-        "zero": np.array(0, np.int64),
-        "second_axis": np.array([1], np.int64),
-        "zero_steps": np.array([0], np.int64),
-    }
-    nodes = [
-        node("Shape", ["x"], ["steps_1"], start=1, end=2),
-        node("Squeeze", ["steps_1"], ["steps_n"]),
-        node("Range", ["zero", "steps_n", "one"], ["step"]),
-        node("Sub", ["last_step_1", "step"], ["back"]),  # [batch, steps], below 0: padding
-        node("GreaterOrEqual", ["back", "zero"], ["back_inside"]),
-        node("Cast", ["back_inside"], ["inside"], to=TensorProto.FLOAT),
+    carried = "weight_0" in encoder.states
+    constants |= {"second_axis": np.array([1], np.int64), "zero_steps": np.array([0], np.int64)}
+    made = [
         node("Max", ["back", "zero_steps"], ["back_there"]),
         node("Cast", ["back_there"], ["back_steps"], to=TensorProto.FLOAT),
-        node("Unsqueeze", ["length_long", "last_axis"], ["length_1"]),
-        node("Cast", ["length_1"], ["length_steps"], to=TensorProto.FLOAT),
     ]
     parts = []
     for k, decay in enumerate(decays):
+        total, count = (f"next_sum_{k}", f"next_weight_{k}") if carried else (f"new_{k}", f"new_weight_{k}")
         constants[f"decay_{k}"] = np.array(decay, np.float32)
-        constants[f"mean_{k}_w"] = _array(cast(nn.Linear, encoder.mean_skips[k]).weight).T
-        nodes += [
+        constants[f"mean_{k}_w"] = array_of(cast(nn.Linear, encoder.mean_skips[k]).weight).T
+        made += [
             node("Pow", [f"decay_{k}", "back_steps"], [f"share_{k}"]),
             node("Mul", [f"share_{k}", "inside"], [f"weights_{k}"]),
             node("Unsqueeze", [f"weights_{k}", "second_axis"], [f"weights_{k}_1"]),
             node("MatMul", [f"weights_{k}_1", "x"], [f"new_{k}_1"]),
             node("Squeeze", [f"new_{k}_1", "second_axis"], [f"new_{k}"]),
-            node("Pow", [f"decay_{k}", "length_steps"], [f"past_{k}"]),
-            node("Mul", [f"sum_{k}", f"past_{k}"], [f"sum_{k}_past"]),
-            node("Add", [f"sum_{k}_past", f"new_{k}"], [f"next_sum_{k}"]),
             node("ReduceSum", [f"weights_{k}", "last_axis"], [f"new_weight_{k}"], keepdims=1),
-            node("Mul", [f"weight_{k}", f"past_{k}"], [f"weight_{k}_past"]),
-            node("Add", [f"weight_{k}_past", f"new_weight_{k}"], [f"next_weight_{k}"]),
-            node("Div", [f"next_sum_{k}", f"next_weight_{k}"], [f"mean_{k}"]),
+        ]
+        if carried:
+            made += [
+                node("Pow", [f"decay_{k}", "length_steps"], [f"past_{k}"]),
+                node("Mul", [f"sum_{k}", f"past_{k}"], [f"sum_{k}_past"]),
+                node("Add", [f"sum_{k}_past", f"new_{k}"], [f"next_sum_{k}"]),
+                node("Mul", [f"weight_{k}", f"past_{k}"], [f"weight_{k}_past"]),
+                node("Add", [f"weight_{k}_past", f"new_weight_{k}"], [f"next_weight_{k}"]),
+            ]
+        made += [
+            node("Div", [total, count], [f"mean_{k}"]),
             node("MatMul", [f"mean_{k}", f"mean_{k}_w"], [f"from_mean_{k}"]),
         ]
         parts.append(f"from_mean_{k}")
-    return nodes, parts
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().numpy().copy()
-    return array
-
-
-def _gates(tensor: Tensor) -> NDArray[np.float32]:
-    """From PyTorch's order of gates (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
-    i, f, c, o = np.split(_array(tensor), 4)
-    return np.concatenate([i, o, f, c])
+    return made, parts

@@ -12,7 +12,8 @@ from stream.errors import BundleError, UsageError
 
 CONTRACT: Final = 1
 DESCRIPTION: Final = "bundle.json"
-FILES: Final = ("catalog.npz", "encoder.onnx", "golden.npz", "items.npy", "text.npz")
+FILES: Final = ("catalog.npz", "encoder.onnx", "golden.npz", "items.npy", "parts.npz", "text.npz")
+ACTS: Final = "probability.npz"  # only of a model that tells how probable acts are
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -27,7 +28,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             f"{folder}: expected the folder of a model bundle, got none; `interest model train` makes one"
         )
     described = _describe(folder)
-    return described, {name: _checked(folder, name, described["files"].get(name)) for name in FILES}
+    names = (*FILES, ACTS) if ACTS in described["files"] else FILES
+    return described, {name: _checked(folder, name, described["files"].get(name)) for name in names}
 
 
 def replaceable(folder: Path) -> None:
@@ -63,7 +65,7 @@ def _replace(folder: Path, blobs: Mapping[str, bytes]) -> None:
             (fresh / name).write_bytes(blob)
         if folder.exists():
             for other in folder.iterdir():
-                if other.name not in blobs:
+                if other.name not in (*blobs, ACTS):  # the old one's heads are not the new one's
                     (shutil.copytree if other.is_dir() else shutil.copy2)(other, fresh / other.name)
             folder.rename(old)
         try:

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -22,6 +22,7 @@ Event = dict[str, Any]
 #: Numbers from here on are milliseconds, and from a thousand times that on microseconds; below, seconds.
 MILLISECONDS_FROM: Final = 100_000_000_000
 PARQUET_ROWS: Final = 65_536
+ORDER_MS: Final = 946_684_800_000  # 2000: where times begin that a log does not tell but in their order
 TEXT_FIELDS: Final = ("user_id", "item_id", "category_id", "event_id", "type", "text", "item_name", "category_name")
 AMOUNTS: Final = ("price", "quantity", "rating")
 FIELDS: Final = (*TEXT_FIELDS, "timestamp", *AMOUNTS)
@@ -271,6 +272,44 @@ def _otto(stream: BufferedReader, _where: str, _mapped: Mapped) -> Iterator[Row]
             yield Row(number, None, f"expected session and events of aid, ts, type: {error!r}")
 
 
+def _sequences(stream: BufferedReader, where: str, _mapped: Mapped) -> Iterator[Row]:
+    """A user and all items in order on each line, as S3-Rec and others write them; clicks.
+
+    The times are the same lines of NAME_times beside NAME, in seconds; without such a file each event is a second after
+    the one before.
+    """
+    head, dot, ends = Path(where).name.partition(".")
+    beside = Path(where).with_name(f"{head}_times{dot}{ends}")
+    with ExitStack() as stack:
+        times = iter(stack.enter_context(open_events(str(beside)))) if beside.exists() else None
+        for number, line in enumerate(stream, start=1):
+            words = line.decode("utf-8", "surrogateescape").split()
+            told = next(times, b"").decode("utf-8", "replace").split() if times is not None else None
+            if not words:
+                continue
+            if told is not None and (len(told) != len(words) or told[0] != words[0]):
+                yield Row(number, None, f"expected the same user and as many times in {beside.name}, got {len(told)}")
+                continue
+            yield from _of_line(number, words[0], words[1:], None if told is None else told[1:], ORDER_MS)
+
+
+def _sessions(stream: BufferedReader, _where: str, _mapped: Mapped) -> Iterator[Row]:
+    """The items of a session on each line, oldest session first; clicks. A line is a user, and a minute of its own."""
+    for number, line in enumerate(stream, start=1):
+        items = line.decode("utf-8", "surrogateescape").split()
+        yield from _of_line(number, str(number), items, None, ORDER_MS + number * 60_000)
+
+
+def _of_line(number: int, user: str, items: list[str], times: list[str] | None, start_ms: int) -> Iterator[Row]:
+    for place, item in enumerate(items):
+        try:
+            at = start_ms + place * 1000 if times is None else time_ms(times[place])
+        except ValueError as error:
+            yield Row(number, None, str(error))
+            continue
+        yield Row(number, {"type": "click", "user_id": user, "item_id": item, "timestamp": at})
+
+
 def _amazon(stream: BufferedReader, _where: str, _mapped: Mapped) -> Iterator[Row]:
     """Amazon reviews (2014 and 2018): one JSON object a line; a review each, summary before text."""
     for number, line in _json_lines(stream):
@@ -315,4 +354,6 @@ TEXT_FORMATS: Final[dict[str, Read]] = {
     "otto": _otto,
     "yoochoose": _yoochoose,
     "diginetica": _diginetica,
+    "sequences": _sequences,
+    "sessions": _sessions,
 }

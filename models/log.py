@@ -15,6 +15,7 @@ from models.formats import Mapped
 from models.formats import read as read_rows
 from stream.decode import Decoded, decode
 from stream.errors import UsageError
+from stream.eventfile import open_events
 
 LINES_A_BATCH = 16_384
 # A log has no record times to compare with; after this (2100) a time is in another unit than milliseconds.
@@ -36,6 +37,7 @@ class _Line(msgspec.Struct, gc=False):
     category_id: object = None
     item_name: object = None
     category_name: object = None
+    attributes: object = None
 
 
 class _Record(NamedTuple):
@@ -53,6 +55,7 @@ class Names:
     items: dict[str, str] = field(default_factory=dict)  # name, or the id
     categories: dict[str, str] = field(default_factory=dict)  # name, or the id
     category_of: dict[str, str] = field(default_factory=dict)  # item id to category id; absent where none was told
+    attributes_of: dict[str, list[str]] = field(default_factory=dict)  # item id to what a catalog file says it has
 
     def learn(self, line: _Line) -> None:
         """Take in one line that has an item id."""
@@ -91,11 +94,19 @@ class Log:
         return len(self.starts) - 1
 
 
-def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: Mapped = AS_NAMED) -> Log:
+def read(
+    path: Path,
+    catalog: Path | None = None,
+    *,
+    form: str = JSON,
+    mapped: Mapped = AS_NAMED,
+    attributes: Path | None = None,
+) -> Log:
     """Read a log in the order of delivery: JSON Lines of the event contract, or a format of `models.formats`.
 
     Fields beyond the contract are ignored but for `item_name` and `category_name`. `catalog`, JSON Lines too, may name
-    items and categories, and tell of items without an event: `item_id`, `category_id`, `item_name`, `category_name`.
+    items and categories, and tell of items without an event: `item_id`, `category_id`, `item_name`, `category_name`,
+    `attributes` (a list of texts). `attributes`, one JSON object of item id to list, tells of the log's items only.
 
     Raises:
         UsageError: no such file, or no event in it; names the first line that is none, and why.
@@ -133,6 +144,11 @@ def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: M
                 if not isinstance(told_of.item_id, str):
                     raise UsageError(f"{catalog}: {place}: expected a JSON object with item_id, got {line[:60]!r}")
                 names.learn(told_of)
+                _attribute(names, told_of.item_id, told_of.attributes, f"{catalog}: {place}")
+    if attributes is not None:
+        for item, has in _attributes(attributes).items():
+            if item in names.items:  # it names no item that the log lacks: what it is of may be another log
+                _attribute(names, item, has, f"{attributes}: {item}")
     if not user_of:
         why = f", got {lines} lines that are not; {first_refusal}" if lines else ", got an empty file"
         raise UsageError(f"{path}: expected events as {'JSON Lines' if form == JSON else form}{why}")
@@ -152,6 +168,26 @@ def read(path: Path, catalog: Path | None = None, *, form: str = JSON, mapped: M
         first_refusal=first_refusal,
         repeated=repeated,
     )
+
+
+def _attribute(names: Names, item: str, has: object, where: str) -> None:
+    if has is None:
+        return
+    if not isinstance(has, list) or not all(isinstance(one, str | int) for one in has):
+        raise UsageError(f"{where}: expected attributes as a list of texts or numbers, got {str(has)[:60]}")
+    names.attributes_of[item] = [str(one) for one in has]
+
+
+def _attributes(path: Path) -> dict[str, object]:
+    """A file of one JSON object, item id to list, as S3-Rec writes it."""
+    try:
+        with open_events(str(path)) as stream:
+            told = orjson.loads(stream.read())
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{path}: expected one JSON object of item id to list of attributes: {error}") from error
+    if not isinstance(told, dict):
+        raise UsageError(f"{path}: expected one JSON object of item id to list of attributes, got {str(told)[:60]}")
+    return told
 
 
 def _kept(user: NDArray[np.int64], events: NDArray[np.void], erase: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:

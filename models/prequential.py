@@ -4,7 +4,7 @@ Windows are cut and models advanced by the worker's own code (stream.apply, stre
 so a score here is one that a consumer of updates could have had.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from models import bundle as bundles
 from models.bundle import Bundle
 from models.log import Log
-from stream.apply import Arrivals, apply
+from models.turns import turns
 from stream.encode import Encoder
 from stream.rules import Rules
-from stream.window import NO_TIME, Windows, load
 
 DAY_MS: Final = 86_400_000
 BLOCK_USERS: Final = 1_024
-SOURCE: Final = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,57 +53,26 @@ def go_through(log: Log, bundle: Bundle, rules: Rules, asked: NDArray[np.bool_],
 def _block(
     log: Log, encoder: Encoder, rules: Rules, users: NDArray[np.int64], row: NDArray[np.int64], found: Before
 ) -> None:
-    first, counts = log.starts[users], np.diff(log.starts)[users]
-    windows = load([None] * len(users), (SOURCE,))
-    # Of each user's own: the log is not in the order of time across users, and nobody is late for another.
-    time_ms = np.full(len(users), NO_TIME, np.int64)
     current = np.zeros((len(users), encoder.bundle.dim), np.float32)
     daily, day = current.copy(), np.full(len(users), -1, np.int64)
     keys = [(0, str(user).encode()) for user in users.tolist()]
-    for turn in range(int(counts.max(initial=0))):
-        active = np.flatnonzero(counts > turn)
-        place = first[active] + turn
-        today = log.events["timestamp"][place] // DAY_MS
-        begins = day[active] != today
-        daily[active[begins]] = current[active[begins]]
-        day[active] = today
-        wanted = row[place] >= 0
-        at, who = row[place[wanted]], active[wanted]
+    for turn in turns(log, users, rules):
+        today = log.events["timestamp"][turn.place] // DAY_MS
+        begins = day[turn.user] != today
+        daily[turn.user[begins]] = current[turn.user[begins]]
+        day[turn.user] = today
+        wanted = row[turn.place] >= 0
+        at, who = row[turn.place[wanted]], turn.user[wanted]
         found.vectors[at], found.daily[at] = current[who], daily[who]
-        found.held[at] = np.diff(windows.start)[who]
+        found.held[at] = np.diff(turn.before.start)[who]
 
-        before = windows.mark
-        applied = apply(windows, _arrivals(log, place, active, turn), np.arange(len(users)), time_ms, rules)
-        windows, time_ms = _compact(applied.windows), applied.partition_time
+        applied = turn.applied
         changed = np.flatnonzero(applied.accepted)
         encoded = encoder.encode(
-            windows, changed, [keys[user] for user in changed.tolist()], applied.appended[changed], before[changed]
+            applied.windows,
+            changed,
+            [keys[user] for user in changed.tolist()],
+            applied.appended[changed],
+            turn.before.mark[changed],
         )
         current[changed] = encoded.vectors
-
-
-def _arrivals(log: Log, place: NDArray[np.int64], user: NDArray[np.int64], turn: int) -> Arrivals:
-    text_row = log.text_row[place]
-    texts = np.flatnonzero(text_row >= 0)
-    rows = np.full(len(place), -1, np.int32)
-    rows[texts] = np.arange(len(texts))
-    return Arrivals(
-        user=user,
-        source=np.zeros(len(place), np.int64),
-        offset=np.full(len(place), turn, np.int64),
-        events=log.events[place],
-        erase=np.zeros(len(place), bool),
-        text_row=rows,
-        tokens=log.tokens[text_row[texts]],
-    )
-
-
-def _compact(windows: Windows) -> Windows:
-    """Without the texts of events that have left."""
-    has = windows.text_row >= 0
-    if len(windows.tokens) <= 2 * int(has.sum()):
-        return windows
-    used, row = np.unique(windows.text_row[has], return_inverse=True)
-    text_row = np.full(len(windows.text_row), -1, np.int32)
-    text_row[has] = row
-    return replace(windows, text_row=text_row, tokens=windows.tokens[used])

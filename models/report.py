@@ -19,7 +19,8 @@ def markdown(found: dict[str, Any], about: About) -> str:
 
     Beside what it returns, `found` may hold `probability`: by type of event `auc`, `ece` and `bins` (mean predicted,
     share observed, weight: in threes or as objects with `predicted`, `observed`, `weight`), and `training`: a list of
-    `epoch`, `loss` and `hr@10` (or null). What is not there is left out.
+    `epoch`, `loss` and `hr@10` (or null), and `compared`: by what was held out in training, `asked` and `systems` as
+    models.evaluation gives them. What is not there is left out.
 
     Raises:
         UsageError: `found` lacks the model's figures.

@@ -54,10 +54,15 @@ OF_PLAIN: Final = {
 }
 
 
+#: Figures of models.evaluation that are shown, and what they are called.
+KEYS: Final = ("hr@10", "ndcg@10", "hr@20", "mrr@20")
+HEADS: Final = ("HR@10", "NDCG@10", "HR@20", "MRR@20")
+
+
 def sections(found: dict[str, Any], about: About) -> list[Section]:
     """All of them; `found` is of models.measure and was checked."""
     made = [_rolled_out(found), _measured(found, about), _systems(found), *_groups(found)]
-    return [*made, *_probability(found), *_training(found), _meaning(found)]
+    return [*made, *_probability(found), *_training(found), *_beside_in_training(found), _meaning(found)]
 
 
 def _rolled_out(found: dict[str, Any]) -> Section:
@@ -203,6 +208,22 @@ def _training(found: dict[str, Any]) -> list[Section]:
     caption = "Mean loss of each epoch" + (", and HR@10 of what was held out." if hits else ".")
     table = Table(("epoch", "loss", "HR@10"), rows)
     return [Section("Training", says=tuple(says), plot="training", caption=caption, table=table)]
+
+
+def _beside_in_training(found: dict[str, Any]) -> list[Section]:
+    """What else was trained in the same way, most of all the model without its encoder."""
+    made = []
+    for role, told in (found.get("compared") or {}).items():
+        rows = tuple(
+            ("no encoder: last event and means alone" if name == "none" else name, *(percent(one[key]) for key in KEYS))
+            for name, one in told["systems"].items()
+        )
+        says = (
+            f"{told['asked']:,} events that were held out of the training, asked in the windows before them. What "
+            "an encoder adds is the difference to no encoder, which was trained in the same way.",
+        )
+        made.append(Section(f"With and without its encoder, {role}", says=says, table=Table(("", *HEADS), rows)))
+    return made
 
 
 def _meaning(found: dict[str, Any]) -> Section:

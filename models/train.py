@@ -1,159 +1,291 @@
 """From an event log to a bundle: read, split, learn, export, evaluate, write."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models import bundle as bundles
-from models import export, folder, sequences, words
-from models.bundle import Bundle, Catalog, Signature, TextVectors
-from models.clean import Limits, clean
-from models.evaluation import evaluate
-from models.features import OTHER, Features
-from models.fit import Progress, fit
-from models.formats import Mapped
+from models import calibration, export, folder, sequences
+from models.begin import begin
+from models.bundle import Bundle, Parts, Signature
+from models.curves import Curves
+from models.evaluation import BLOCK, evaluate
+from models.fit import Fit, Progress
+from models.golden import whole
 from models.graph import open_graph
-from models.log import AS_NAMED, JSON, Log, catalog_lists, read
-from models.network import Encoder, Sizes
-from stream import contract
+from models.loss import Space
+from models.network import Encoder
+from models.options import Options
+from models.parallel import processes, together
+from models.prepare import EVENT_TYPES, Prepared, Say, Source
+from models.prequential import go_through
+from models.probability import Probability
+from models.sequences import TEST, VALIDATION, Split
+from stream.errors import UsageError
+from stream.rules import Rules
 
-NO_MORE_THAN_PEOPLE_DO = Limits()
-EVENT_TYPES = (OTHER, *contract.EVENT_TYPES)
+HORIZON_MS: Final = 86_400_000  # within which a probability says that a user acts, where enough is held out
+NAMES: Final = {VALIDATION: "validation", TEST: "test"}
+
+Step = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a model is trained."""
+class Work:
+    """What training does beside its model."""
 
-    dim: int = 48
-    hidden: int = 64
-    decays: tuple[float, ...] = (1.0, 0.6)  # of means of the events beside the LSTM, see models.network
-    epochs: int = 8
-    seed: int = 0
-    threads: int = 1
+    compared: tuple[str, ...] = ()  # encoders that are trained in the same way, to be told apart in the report
+    former: Path | None = None  # a bundle to begin with
+    curves: Path | None = None  # a folder for TensorBoard
+    each_epoch: bool = False  # what is held out is asked after every epoch
+    say: Say = field(default=lambda line: None)
+    progress: Step = field(default=lambda progress: None)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training has made of one encoder."""
+
+    encoder: Encoder
+    graph: bytes
+    signature: Signature
+    items: NDArray[np.float32]  # [entries of Split.items, dim]
+    history: list[dict[str, float | None]]
 
 
 def train(
-    events: Path,
-    output: Path,
-    options: Options,
-    *,
-    catalog: Path | None = None,
-    form: str = JSON,
-    mapped: Mapped = AS_NAMED,
-    limits: Limits = NO_MORE_THAN_PEOPLE_DO,
-    command: str = "",
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    source: Source, output: Path, options: Options, rules: Rules, work: Work | None = None, command: str = ""
 ) -> Bundle:
     """Train a model of an event log and write its bundle.
 
     1. Read the log as the worker would, take out what is over the limits; items and categories become the catalog.
-    2. Learn word vectors from its reviews, if there are enough.
-    3. Hold out the latest events, learn from the others.
-    4. Export the graph, ask it for what was held out, write and verify the bundle.
+    2. Learn word vectors from the reviews that are not held out, if there are enough.
+    3. Learn from what is not held out, in a worker's windows; after each epoch write a checkpoint beside `output`, from
+       which the same call goes on after it was killed.
+    4. Export the graph, ask it for what was held out, write and verify the bundle, remove the checkpoint.
 
-    The same log, options and machine give the same bundle version. `say` gets lines for a person, `progress` each step.
+    The same log, options and machine give the same bundle version. Started by torchrun, all processes train together
+    and the first one writes.
 
     Raises:
         UsageError: no such file, no events, too few users, or `output` holds something else.
-        BundleError: the graph does not step as it runs.
+        BundleError: the graph does not step as it runs, or a former bundle is damaged.
     """
     folder.replaceable(output)
-    log = read(events, catalog, form=form, mapped=mapped)
-    say(_summary(log))
-    log, dropped = clean(log, limits)
-    for one in dropped:
-        say(f"left out: {one.events} events {one.why} ({one.users} users)")
-    rows = Catalog.build(**catalog_lists(log.names))
-    text = words.learn(log.tokens, options.seed)
-    inputs = _inputs(log, rows, text)
-    features = Features.build(
-        inputs=inputs,
-        event_types=EVENT_TYPES,
-        item_hashes=rows.item_hashes,
-        category_hashes=rows.category_hashes,
-        item_category=rows.item_category,
-        text=text,
-    )
-    split = sequences.Split.make(log, features, str(events))
-    questions, held_out = split.questions(np.random.default_rng([options.seed, 7]))
-    sizes = Sizes(
-        inputs, rows.items, rows.categories, len(EVENT_TYPES), text.width, options.dim, options.hidden, options.decays
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            encoder = Encoder(sizes, torch.from_numpy(rows.item_category))
-            for step in fit(encoder, split, features, epochs=options.epochs, seed=options.seed):
-                progress(step)
-    finally:
-        torch.set_num_threads(threads)
-    items = _item_vectors(encoder, split, rows)
-    signature = Signature(inputs, export.states(encoder), text.width, options.dim)
-    graph = export.graph(encoder)
-    session = open_graph(graph, signature, threads=options.threads)
-    figures = evaluate(split, questions, session, signature, features, items)
-    for name, figure in figures.items():
-        say(f"next new item, {name:<10}  HR@10 {figure['hr@10']:.4f}  NDCG@10 {figure['ndcg@10']:.4f}")
+    work = work or Work()
+    with together() as number:
+        if number:
+            work = replace(work, say=lambda line: None, progress=lambda progress: None, curves=None)
+        former = bundles.load(work.former) if work.former else None
+        threads = torch.get_num_threads()
+        torch.set_num_threads(options.threads)
+        try:
+            bundle = _train(source, output, options, rules, work, command, former)
+        finally:
+            torch.set_num_threads(threads)
+    return bundles.load(output) if bundle is None else bundle
+
+
+def _train(
+    source: Source,
+    output: Path,
+    options: Options,
+    rules: Rules,
+    work: Work,
+    command: str,
+    former: Bundle | None,
+) -> Bundle | None:
+    given = None
+    if former is not None and former.text_width:
+        given = former.text
+    prepared = Prepared.make(source, options, rules, work.say, given)
+    trained = {options.encoder: fitted(prepared, options, work, output, former)}
+    for name in work.compared:
+        work.say(f"the same with {_called(name)}, to compare")
+        trained[name] = fitted(prepared, replace(options, encoder=name), work, output, former)
+    if processes()[0]:
+        return None
+    main = trained[options.encoder]
+    figures = _foreseen(prepared, trained, options)
+    for line in report(figures, options.encoder):
+        work.say(line)
+    log, catalog = prepared.log, prepared.catalog
     metrics: dict[str, Any] = {
         "users": log.users,
         "events": len(log.events),
-        "left_out": {one.why: {"events": one.events, "users": one.users} for one in dropped},
-        "held_out": held_out,
-        "asked": len(questions),
-        "next_new_item": figures,
+        "left_out": {one.why: {"events": one.events, "users": one.users} for one in prepared.dropped},
+        "options": options.said(),
+        "training": main.history,
+        **figures,
     }
-    return bundles.write(
-        output,
-        encoder=graph,
-        catalog=rows,
-        items=items,
-        golden_windows=sequences.golden(log),
-        event_types=EVENT_TYPES,
-        states=signature.states,
-        inputs=inputs,
-        text=text,
-        metrics=metrics,
-        command=command,
-    )
+
+    def write(head: Probability | None, metrics: dict[str, Any]) -> Bundle:
+        return bundles.write(
+            output,
+            encoder=main.graph,
+            catalog=catalog,
+            items=main.items[: catalog.items],
+            golden_windows=sequences.golden(prepared.split),
+            event_types=EVENT_TYPES,
+            states=main.signature.states,
+            inputs=main.signature.inputs,
+            text=prepared.text,
+            parts=_parts(main.encoder),
+            probability=head,
+            metrics=metrics,
+            command=command,
+        )
+
+    bundle = write(None, metrics)
+    head, told = _head(prepared, bundle, rules, options, work.say)
+    if head is not None:
+        bundle = write(head, metrics | {"probability": told})
+    for name in trained:
+        _checkpoint(output, name).unlink(missing_ok=True)
+    return bundle
 
 
-def _inputs(log: Log, catalog: Catalog, text: TextVectors) -> tuple[str, ...]:
-    """What the log has to say, of features.INPUTS."""
-    inputs = ["item_index", "event_type", "gap"]
-    if catalog.categories > 1:
-        inputs.insert(1, "category_index")
-    inputs += [name for name in ("price", "quantity", "rating") if log.events[name].any()]
-    return (*inputs, "text") if text.width else tuple(inputs)
-
-
-def _item_vectors(encoder: Encoder, split: sequences.Split, catalog: Catalog) -> NDArray[np.float32]:
-    """Vectors float32 [items, dim] of unit length, row 0 zeros.
-
-    An item that was never learnt from is what its category is: only chance and being a negative moved its own part.
-    """
-    learnt = np.bincount(split.item[split.learnt], minlength=catalog.items) > 0
-    own = torch.from_numpy(learnt | (catalog.item_category == 0))
+def fitted(
+    prepared: Prepared, options: Options, work: Work, output: Path | None, former: Bundle | None = None
+) -> Trained:
+    """Train one encoder; with `output`, from the checkpoint beside it if there is one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        encoder = prepared.encoder(options)
+        if former is not None:
+            found = begin(encoder, former, prepared.catalog)
+            work.say(f"begun with {former.folder}: {found} of {prepared.catalog.items - 1} items found in it")
+        fit = Fit(
+            encoder, prepared.split, prepared.steps, options, each_epoch=work.each_epoch or work.curves is not None
+        )
+        checkpoint = _checkpoint(output, options.encoder) if output else None
+        if checkpoint is not None and checkpoint.exists():
+            fit.resume(checkpoint)
+            work.say(f"{checkpoint}: goes on after epoch {fit.epoch}")
+        with Curves.open(work.curves and work.curves / options.encoder) as curves:
+            for step in fit.steps():
+                work.progress(step)
+                if step.last:
+                    curves.add(step)
+                    if checkpoint is not None and processes()[0] == 0:
+                        fit.save(checkpoint)
+    _settle(encoder, prepared.split, fit)
     with torch.no_grad():
-        encoder.item_rows.weight[~own] = 0
-        vectors = encoder.item_vectors(torch.arange(catalog.items))
-        vectors[0] = 0
-    array: NDArray[np.float32] = vectors.numpy()
-    return array
+        space = Space.make(prepared.split.items, torch.device(options.device))
+        items = encoder.item_vectors(space.row, space.category).cpu().numpy()
+        items[0] = 0
+    encoder = encoder.cpu()
+    signature = Signature(prepared.features.used, export.states(encoder), prepared.text.width, options.dim)
+    return Trained(encoder, export.graph(encoder), signature, items, fit.history)
 
 
-def _summary(log: Log) -> str:
-    line = f"{len(log.events)} events of {log.users} users, {len(log.names.items)} items"
-    if log.repeated:
-        line += f", {log.repeated} repeated ones left out"
-    if log.refused:
-        line += f", {log.refused} of {log.lines} lines refused (first: {log.first_refusal})"
-    return line
+def _foreseen(prepared: Prepared, trained: dict[str, Trained], options: Options) -> dict[str, Any]:
+    """What the graphs say of what was held out, by role."""
+    found: dict[str, Any] = {}
+    split = prepared.split
+    for role, name in NAMES.items():
+        if not (split.role == role).any():
+            continue
+        questions, count = split.questions(role, np.random.default_rng([options.seed, 7]))
+        vectors = {}
+        for kind, one in trained.items():
+            session = open_graph(one.graph, one.signature, threads=options.threads)
+            vectors[kind] = np.concatenate(
+                [
+                    whole(session, one.signature, prepared.features, sequences.windows(prepared.log, part))
+                    for part in np.split(questions, range(BLOCK, len(questions), BLOCK))
+                    if len(part)
+                ]
+                or [np.zeros((0, options.dim), np.float32)]
+            )
+        known = split.nameable()[split.item[questions[:, 1]]]
+        found[name] = {
+            "held_out": count,
+            "asked": len(questions),
+            "known": round(float(known.mean()), 4) if len(known) else 0.0,
+            "systems": evaluate(split, questions, vectors, {kind: one.items for kind, one in trained.items()}),
+        }
+    return found
+
+
+def _head(
+    prepared: Prepared, bundle: Bundle, rules: Rules, options: Options, say: Say
+) -> tuple[Probability | None, dict[str, Any]]:
+    """Probabilities of acts from what was held out by time, one half to fit and one to measure; none without it."""
+    log, asked = prepared.log, prepared.split.role == VALIDATION
+    if options.split != "time" or not asked.any():
+        return None, {}
+    times = log.events["timestamp"]
+    begin_ms, end_ms = int(times[asked].min()), int(times.max()) + 1
+    horizon_ms = min(HORIZON_MS, (end_ms - begin_ms) // 4)
+    try:
+        head, test = calibration.learn(
+            log,
+            bundle.features.items.find(log.events["item"]),
+            bundle.items,
+            go_through(log, bundle, rules, asked, options.threads),
+            begin_ms=begin_ms,
+            end_ms=end_ms,
+            horizon_ms=horizon_ms,
+            seed=options.seed,
+        )
+    except UsageError as error:
+        say(f"no probabilities of acts: {error}")
+        return None, {}
+    told = calibration.measure(head, bundle.items, test)
+    for line in calibration.table(told):
+        say(line)
+    return head, told
+
+
+def report(figures: dict[str, Any], encoder: str) -> Iterable[str]:
+    """Lines for people of what training has said of what was held out."""
+    for role in NAMES.values():
+        if role not in figures:
+            continue
+        told = figures[role]
+        yield f"{role}: {told['asked']} of {told['held_out']} events asked, {told['known']:.1%} of items that are known"
+        for name, one in told["systems"].items():
+            shown = "  ".join(f"{key.upper()} {one[key]:.4f}" for key in ("hr@10", "ndcg@10", "hr@20", "mrr@20"))
+            yield f"  {_called(name) if name != encoder else name:<12} {shown}"
+
+
+def _called(name: str) -> str:
+    return "no encoder" if name == "none" else name
+
+
+def _checkpoint(output: Path, encoder: str) -> Path:
+    return output.absolute().with_name(f".{output.absolute().name}.{encoder}.checkpoint")
+
+
+def _settle(encoder: Encoder, split: Split, fit: Fit) -> None:
+    """Give items that were never learnt from what stands for an item that the catalog lacks.
+
+    Only chance and being a negative moved their own rows. With buckets it is theirs; without, what their category,
+    attributes and reviews say is left, and of an item without any of these its row.
+    """
+    known = split.items.known
+    without = torch.from_numpy(split.counts()[:known] == 0)
+    without[0] = False
+    with torch.no_grad():
+        rows = encoder.item_rows.weight
+        if encoder.sizes.buckets:
+            bucket = fit.buckets()[:known][without] - encoder.sizes.items
+            rest = encoder.own(torch.arange(known, device=rows.device))[without] - rows[without]
+            rows[without] = encoder.bucket_rows[bucket] - rest
+            return
+        kept = rows.clone()
+        rows[without] = 0
+        bare = encoder.item_vectors(torch.arange(known, device=rows.device)).abs().sum(-1) == 0
+        rows[bare] = kept[bare]
+
+
+def _parts(encoder: Encoder) -> Parts:
+    """What stands for an item that the catalog lacks."""
+    with torch.no_grad():
+        return Parts(encoder.bucket_rows.numpy().copy(), encoder.category_rows.weight.numpy().copy())

@@ -21,7 +21,7 @@ _OPTIONS = (
         "form",
         default="json",
         show_default=True,
-        help="json, csv, parquet, taobao, amazon, retailrocket, otto, yoochoose or diginetica.",
+        help="json, csv, parquet, taobao, amazon, retailrocket, otto, yoochoose, diginetica, sequences or sessions.",
     ),
     click.option("--column", multiple=True, metavar="FIELD=NAME", help="csv, parquet: the column of a field."),
     click.option(

@@ -97,3 +97,10 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     """It says what was taken."""
     with pytest.raises(UsageError, match="got none: 1 too early"):
         clean(a_log(tmp_path, event("u", "a", NOW)), replace(NONE, since_ms=NOW + 1))
+
+
+def test_a_log_of_which_all_was_erased(tmp_path: Path) -> None:
+    """Said as it is, not as a fault of the limits."""
+    log = a_log(tmp_path, event("u", "a", NOW), {"type": "erase", "user_id": "u"})
+    with pytest.raises(UsageError, match="got none: all of the log's were erased"):
+        clean(log, Limits())

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from models.formats import Mapped, Row, read, time_ms
+from models.formats import ORDER_MS, Mapped, Row, read, time_ms
 from models.log import read as read_log
 from stream.contract import EVENT_TYPES, amount_code, hash64
 from stream.errors import InterestError, UsageError
@@ -234,3 +234,26 @@ def test_the_same_log_in_each_form(tmp_path: Path) -> None:
     assert one.events.tolist() == other.events.tolist()
     assert one.names == other.names
     assert amount_code(3) == one.events["price"][0]
+
+
+def test_sequences_of_users(tmp_path: Path) -> None:
+    """A user and the items on a line; times of a file beside it, else a second apart; a line that differs is told."""
+    (tmp_path / "log.txt").write_text("1 a b c\n\n2 a\n3 a b\n")
+    plain = list(read(tmp_path / "log.txt", "sequences", Mapped()))
+    assert ["1", "1", "1", "2", "3", "3"] == [row.event["user_id"] for row in plain if row.event]
+    assert [0, 1000, 2000] == [row.event["timestamp"] - ORDER_MS for row in plain[:3] if row.event]
+    (tmp_path / "log_times.txt").write_text("1 1318896000 1318896000 1328140800\n\n2 x\n3 1318896000\n")
+    rows = list(read(tmp_path / "log.txt", "sequences", Mapped()))
+    assert [1318896000000, 1318896000000, 1328140800000] == [row.event["timestamp"] for row in rows[:3] if row.event]
+    assert ["line 3", "line 4"] == [row.place for row in rows[3:]]
+    assert "expected a time" in rows[3].problem
+    assert "expected the same user and as many times in log_times.txt, got 2" == rows[4].problem
+
+
+def test_sessions_of_nobody(tmp_path: Path) -> None:
+    """A line is a user of its own, later than the line before; a target behind a tab is its last item."""
+    with gzip.open(tmp_path / "log.txt.gz", "wt") as file:
+        file.write("a b\na\tc\n")
+    events = [row.event for row in read(tmp_path / "log.txt.gz", "sessions", Mapped()) if row.event]
+    assert [("1", "a"), ("1", "b"), ("2", "a"), ("2", "c")] == [(one["user_id"], one["item_id"]) for one in events]
+    assert [60_000, 61_000, 120_000, 121_000] == [one["timestamp"] - ORDER_MS for one in events]

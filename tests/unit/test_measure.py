@@ -9,9 +9,9 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
+from models.bundle import Bundle, Parts
 from models.log import Log, read
-from models.measure import measure, table
+from models.measure import Question, measure, table
 from models.prequential import DAY_MS, go_through
 from stream import contract
 from stream.commands import run as interest
@@ -111,7 +111,9 @@ def told(bundle: Bundle, items: NDArray[np.float32], monkeypatch: pytest.MonkeyP
         return replace(real, vectors=given, daily=given)
 
     monkeypatch.setattr("models.measure.go_through", before)
-    return replace(bundle, items=items)
+    dim = items.shape[1]
+    categories = np.zeros((bundle.catalog.categories, dim), np.float32)
+    return replace(bundle, items=items, parts=Parts.none(dim, len(categories)), category_vectors=categories)
 
 
 def axes() -> NDArray[np.float32]:
@@ -121,7 +123,7 @@ def axes() -> NDArray[np.float32]:
 
 def measured(log: Log, bundle: Bundle) -> Any:
     """Figures of all events of known items."""
-    return measure(log, bundle, RULES, after_ms=NOW)["systems"]["model"]["item"]
+    return measure(log, bundle, RULES, Question(after_ms=NOW))["systems"]["model"]["item"]
 
 
 def known(bundle: Bundle, log: Log) -> Any:
@@ -173,7 +175,7 @@ def test_baselines(bundle: Bundle, tmp_path: Path) -> None:
         event("u", "i1", NOW + DAY_MS + 1),
         event("w", "i2", NOW + DAY_MS),
     ]
-    found = measure(read(write_log(tmp_path / "log", lines)), bundle, RULES, after_ms=NOW + DAY_MS)
+    found = measure(read(write_log(tmp_path / "log", lines)), bundle, RULES, Question(after_ms=NOW + DAY_MS))
     systems = found["systems"]
     assert (3, 1.0, 1) == (found["asked"], found["known"], found["without_history"])
     # i1 3, i2 3, i3 2 before: i3 is third, i1 and i2, a tie, are second each.
@@ -192,7 +194,7 @@ def test_neighbours(bundle: Bundle, tmp_path: Path) -> None:
         *(event("w", item, NOW + n) for n, item in enumerate(["i2", "i4", "i2", "i5", "i2"])),
         *(event("u", item, NOW + n * DAY_MS) for n, item in enumerate(["i1", "i2", "i3", "i6"])),
     ]
-    found = measure(read(write_log(tmp_path / "log", lines)), bundle, RULES, after_ms=NOW + DAY_MS)
+    found = measure(read(write_log(tmp_path / "log", lines)), bundle, RULES, Question(after_ms=NOW + DAY_MS))
     # Asked: i2 (after i1: i3 2/√3, i2 2/√12, second), i3 (after i1 i2: first), i6 (never seen).
     assert pytest.approx((1 / 2 + 1) / 3, abs=1e-4) == found["systems"]["neighbours"]["item"]["mrr"]["5"]
 
@@ -214,7 +216,7 @@ def test_groups_and_table(bundle: Bundle, tmp_path: Path) -> None:
 def test_nothing_is_asked(bundle: Bundle, tmp_path: Path) -> None:
     """A time behind the log is told."""
     with pytest.raises(UsageError, match="expected events from"):
-        measure(random_log(tmp_path / "log"), bundle, RULES, after_ms=NOW * 2)
+        measure(random_log(tmp_path / "log"), bundle, RULES, Question(after_ms=NOW * 2))
 
 
 def test_from_the_command_line(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,3 +234,68 @@ def test_from_the_command_line(bundle: Bundle, tmp_path: Path, capsys: pytest.Ca
     assert 0 < found["systems"]["model"]["item"]["asked"]
     assert 2 == interest([*command[:-1], str(tmp_path / "none" / "x.json")])
     assert "expected a file that can be written" in capsys.readouterr().err
+
+
+def test_an_item_that_the_bundle_lacks(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be found once it has come, of anybody, and never before; not where nothing is known of it."""
+    lines = [
+        *(event("v", item, NOW - 9 + n) for n, item in enumerate(["i1", "i2"])),
+        *(event("u", item, NOW + n, category_id="c1") for n, item in enumerate(["i1", "fresh", "i2", "fresh"])),
+    ]
+    log = read(write_log(tmp_path / "log", lines))
+    place = np.array([0.0, 1, 0, 0, 0, 0], np.float32)
+    categories = np.zeros((4, 6), np.float32)
+    categories[2] = place  # c1
+    parts = Parts(np.zeros((0, 6), np.float32), categories)
+    others = np.tile(np.array([1.0, 0, 0, 0, 0, 0], np.float32), (13, 1))
+    lacking = replace(bundle, items=others, parts=parts)
+
+    def before(log: Log, *_: object) -> Any:
+        real = go_through(log, bundle, RULES, np.ones(len(log.events), bool))
+        vectors = np.tile(place, (len(log.events), 1))
+        return replace(real, vectors=vectors, daily=vectors)
+
+    monkeypatch.setattr("models.measure.go_through", before)
+    figures = measure(log, lacking, RULES, Question(after_ms=NOW - 9))
+    model = figures["systems"]["model"]
+    assert pytest.approx(4 / 6, abs=1e-4) == figures["known"]
+    assert pytest.approx(1 / 6, abs=1e-4) == model["item"]["hr"]["5"]
+
+
+def test_the_last_event_of_each(bundle: Bundle, tmp_path: Path) -> None:
+    """`last` asks one event a user; `unseen` neither asks nor ranks what the user has had."""
+    lines = [
+        *(event("u", item, NOW + n) for n, item in enumerate(["i1", "i2", "i3"])),
+        *(event("v", item, NOW + n) for n, item in enumerate(["i1", "i2", "i1"])),
+        *(event("w", item, NOW + n) for n, item in enumerate(["i2", "i1"])),
+    ]
+    log = read(write_log(tmp_path / "log", lines))
+    found = measure(log, bundle, RULES, Question(last=True))
+    assert 3 == found["asked"]
+    # Before: i1 2, i2 3, and the last of each are i3 (none: a miss), i1 and i1 (a tie with nobody: second).
+    assert pytest.approx((1 / 2 + 1 / 2) / 3, abs=1e-4) == found["systems"]["popularity"]["item"]["mrr"]["5"]
+    fresh = measure(log, bundle, RULES, Question(last=True, unseen=True))
+    assert 2 == fresh["asked"]
+    # v's i1 is not asked and counts before: i1 3, i2 3. w has had i2: i1 is first of what is left.
+    assert pytest.approx(1 / 2, abs=1e-4) == fresh["systems"]["popularity"]["item"]["mrr"]["5"]
+    assert "latest" not in fresh["systems"]
+
+
+def test_another_bundle_beside(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--beside`: its figures are those that it has alone, under its folder's name; the report is written beside."""
+    random_log(tmp_path / "log")
+    other = random_bundle(tmp_path / "other", item_ids=ITEMS[:7], item_categories=["c1"] * 7, hidden=5, dim=4, seed=3)
+    command = ["model", "evaluate", str(bundle.folder), str(tmp_path / "log"), "--after=2023-11-16"]
+    output = tmp_path / "found.json"
+    report = ["--report", str(tmp_path / "r.html")]
+    assert 0 == interest([*command, "--beside", str(other.folder), "--output", str(output), *report])
+    assert "| other |" in capsys.readouterr().out
+    beside = orjson.loads(output.read_bytes())["systems"]["other"]
+    page = (tmp_path / "r.html").read_text()
+    assert bundle.version in page
+    assert "--after=2023-11-16" in page
+    command[2] = str(other.folder)
+    assert 0 == interest([*command, "--output", str(output)])
+    assert beside["item"] == orjson.loads(output.read_bytes())["systems"]["model"]["item"]
+    assert 0 == interest([*command, "--report", str(tmp_path / "r.md")])
+    assert (tmp_path / "r.md").read_text().startswith("# Evaluation of bundle")

@@ -42,7 +42,7 @@ def test_it_is_whole_and_small(shop: Bundle) -> None:
     assert bundles.verify(shop, bundles.session(shop)) < 1e-4
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 3 * 2**20
     assert shop.command in (FOLDER / "README.md").read_text()
-    assert shop.metrics["next_new_item"]["model"]["hr@10"] > 0.5
+    assert shop.metrics["validation"]["systems"]["lstm"]["hr@10"] > 0.5
 
 
 def test_it_knows_the_demos_shop(shop: Bundle) -> None:
