@@ -1,5 +1,6 @@
 """`interest model train`: from an event log to a bundle."""
 
+import os
 import shlex
 import sys
 import time
@@ -87,7 +88,8 @@ def command(
             Work(compared, former, tensorboard, False, say, step),
             shlex.join(words),
         )
-        say(f"{output}: bundle {bundle.version}, written and verified after {time.monotonic() - start:.0f} s")
+        if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks
+            say(f"{output}: bundle {bundle.version}, written and verified after {time.monotonic() - start:.0f} s")
 
 
 def _compared(names: str, encoder: str) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """Training, end to end by the command: it learns, can be repeated and resumed, and the bundle says how it was made."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +316,26 @@ def test_curves_for_tensorboard(trained: Bundle, tmp_path: Path) -> None:
     for name, key in (("loss", "loss"), ("hr@10", "hr@10")):
         read = [(point.step, point.value) for point in curves.Scalars(name)]
         assert [(epoch["epoch"], pytest.approx(epoch[key], abs=1e-4)) for epoch in history] == read
+
+
+def test_two_processes_train_as_one(trained: Bundle, tmp_path: Path) -> None:
+    """torchrun: each sees half of every batch, gradients are added up; the model is that of one process, within 1e-3.
+
+    Without dropout, which draws other random numbers in each process.
+    """
+    log = trained.folder.parent / "log.jsonl"
+    still = ["--dropout-in=0", "--dropout-out=0", "--item-dropout=0", "--shuffle=0.5", "--compare=no", *TINY]
+    given = ["model", "train", str(log), *still]
+    assert interest([*given, "--output", str(tmp_path / "one")]) == 0
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "stream"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*run, *given, "--output", str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("written and verified") == 1
+    one, two = bundles.load(tmp_path / "one"), bundles.load(tmp_path / "two")
+    np.testing.assert_allclose(two.items, one.items, atol=1e-3)
+    np.testing.assert_allclose(two.golden.vectors, one.golden.vectors, atol=1e-3)
+    losses = [[epoch["loss"] for epoch in bundle.metrics["training"]] for bundle in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
