@@ -299,3 +299,18 @@ def test_another_bundle_beside(bundle: Bundle, tmp_path: Path, capsys: pytest.Ca
     assert beside["item"] == orjson.loads(output.read_bytes())["systems"]["model"]["item"]
     assert 0 == interest([*command, "--report", str(tmp_path / "r.md")])
     assert (tmp_path / "r.md").read_text().startswith("# Evaluation of bundle")
+
+
+def test_e10_padding_is_never_recommended(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E10: row 0, which padding and unknown items have, is in no ranking, whatever its vector: the others move up."""
+    log = read(write_log(tmp_path / "log", [event("u", f"i{n % 12}", NOW + n) for n in range(30)]))
+    items = np.eye(13, 14, dtype=np.float32)
+    items[0] = 5
+
+    def right(log: Log, _held: Any) -> NDArray[np.float32]:
+        said: NDArray[np.float32] = np.eye(13, 14, dtype=np.float32)[known(bundle, log)]
+        return said
+
+    found = measure(log, told(bundle, items, monkeypatch, right), RULES, Question(after_ms=NOW))
+    assert 1.0 == found["systems"]["model"]["item"]["mrr"]["5"]
+    assert 1.0 == found["coverage"]

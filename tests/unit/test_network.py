@@ -198,3 +198,19 @@ def test_training_sees_what_serving_computes(kind: str) -> None:
         for step in range(6):
             vector, *_ = encoder(tensors, torch.full((3,), step + 1), *zero)
             np.testing.assert_allclose(positions[:, step].numpy(), vector.numpy(), atol=1e-5)
+
+
+@EVERY
+def test_i10_alone_or_among_many(kind: str) -> None:
+    """I10: a window alone and the same among 64 agree within 1e-5; nothing claims the same bits."""
+    from models import export
+
+    encoder = encoder_of(encoder=kind)
+    signature = signature_of(encoder)
+    graph, inputs = open_graph(export.graph(encoder), signature), inputs_of(64, 9)
+    many, _ = run(graph, signature, inputs, zero_states(signature, 64))
+    for row in (0, 31, 63):
+        alone, _ = run(
+            graph, signature, {name: array[[row]] for name, array in inputs.items()}, zero_states(signature, 1)
+        )
+        np.testing.assert_allclose(alone[0], many[row], atol=1e-5)
