@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TEXTS_A_BLOCK: Final = 2_000  # some million pairs at once
-# Times from which two words count in full. The paper has 100, for billions of words; here 30 does worse than 10 (.883 beside
-# .889 of reviews told apart, see below).
+# Times from which two words count in full. The paper has 100, for billions of words; 30 does worse here than 10, .883
+# beside .889 of reviews told apart, see below.
 TIMES_FULL: Final = 10.0
 POWER: Final = 0.75  # of the weighting function, the paper's
 RATE: Final = 0.2  # the paper's 0.05 is for one pair at a time
