@@ -21,7 +21,7 @@ TEXT_ARRAYS: Final[Mapping[str, Shape]] = {
     "weights": ("float32", ("tokens",)),
 }
 PARTS_ARRAYS: Final[Mapping[str, Shape]] = {
-    "buckets": ("float32", ("buckets", "dim")),
+    "codes": ("float32", ("code_rows", "dim")),
     "categories": ("float32", ("categories", "dim")),
 }
 GOLDEN_ARRAYS: Final[Mapping[str, Shape]] = {

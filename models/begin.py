@@ -37,7 +37,7 @@ def begin(encoder: Encoder, former: Bundle, catalog: Catalog) -> int:
     ours = HashTable.build(former.catalog.item_hashes).find(catalog.item_hashes)
     found = torch.from_numpy(ours > 0)
     rows = weights.get("item_rows")
-    if rows is None or rows.shape[0] < former.catalog.items or rows.shape[1] != former.dim:
+    if rows is None or rows.shape[0] != former.catalog.items or rows.shape[1] != former.dim:
         rows, scale = former.items, 1.0
     with torch.no_grad():
         whole = torch.from_numpy(rows[ours] / np.float32(scale))
@@ -56,8 +56,7 @@ def _rest(
     if categories is not None and categories.shape == (former.catalog.categories, former.dim):
         known = torch.from_numpy(theirs > 0)
         encoder.category_rows.weight[known] = torch.from_numpy(categories[theirs] / scale)[known]
-    buckets = weights["item_rows"][former.catalog.items :]
-    _take(encoder.bucket_rows, buckets / scale)
+    _take(encoder.code_rows, former.parts.codes)
     by_scale: dict[str, Tensor] = {
         "type_rows": encoder.type_rows.weight,
         "gap_rows": encoder.gap_rows.weight,

@@ -45,8 +45,19 @@ __all__ = [
 class Parts:
     """What a vector of an item is made of that the catalog lacks: added up, and brought to unit length."""
 
-    buckets: NDArray[np.float32]  # [buckets, dim], by contract.hash64 of the item id modulo their number
+    codes: NDArray[np.float32]  # [2 * codes, dim]; see `signs`
     categories: NDArray[np.float32]  # [categories, dim]; row 0: zeros
+
+    def signs(self, hashes: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """What stands for items by contract.hash64 of their ids, float32 [n, dim]; zeros without codes.
+
+        With K codes, of a hash modulo K² the row of its K-th part times that of the rest, of the second K rows.
+        """
+        count = len(self.codes) // 2
+        if not count:
+            return np.zeros((len(hashes), self.codes.shape[1]), np.float32)
+        code = (hashes % np.uint64(count**2)).astype(np.int64)
+        return self.codes[code // count] * self.codes[count + code % count]
 
     @classmethod
     def none(cls, dim: int, categories: int) -> "Parts":
@@ -86,13 +97,11 @@ class Bundle:
     def vectors(self, items: NDArray[np.uint64], categories: NDArray[np.uint32]) -> NDArray[np.float32]:
         """Vectors of items by contract.hash64 and hash32 of their ids and their categories', float32 [n, dim].
 
-        Of unit length, for what the catalog lacks too: what its bucket and its category say, or else the mean of its
+        Of unit length, for what the catalog lacks too: what its code and its category say, or else the mean of its
         category's items. Zeros where nothing is known.
         """
         row, category = self.features.items.find(items), self.features.categories.find(categories)
-        vectors = self.parts.categories[category]
-        if len(self.parts.buckets):
-            vectors = vectors + self.parts.buckets[(items % np.uint64(len(self.parts.buckets))).astype(np.int64)]
+        vectors = self.parts.categories[category] + self.parts.signs(items)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = np.where(length > 0, vectors / np.where(length > 0, length, 1), self.category_vectors[category])
         return np.where((row > 0)[:, None], self.items[row], vectors).astype(np.float32, copy=False)
@@ -139,7 +148,7 @@ def load(folder: Path | str) -> Bundle:
         text=text,
         metrics=described["metrics"],
         command=described["command"],
-        features=_features(catalog, text, event_types, inputs, len(parts.buckets)),
+        features=_features(catalog, text, event_types, inputs, len(parts.codes) // 2),
         golden=Golden(Windows(**golden), vectors),
         encoder=blobs["encoder.onnx"],
     )
@@ -191,7 +200,7 @@ def write(
         states: what the graph carries.
         inputs: what the graph uses of features.INPUTS, without `length`.
         text: token vectors, if the graph reads text.
-        parts: what items are made of that the catalog lacks; as many buckets as the graph has rows behind the items'.
+        parts: what items are made of that the catalog lacks; the same code rows as the graph's.
         probability: of acts, if the model tells.
         metrics: what evaluation said; JSON.
         command: the call that made the bundle; not part of its version.
@@ -206,7 +215,7 @@ def write(
     dim = _fits(str(folder), catalog, items, event_types, inputs, text)
     parts = parts or Parts.none(dim, catalog.categories)
     signature = Signature(inputs, states, text.width, dim)
-    features = _features(catalog, text, event_types, inputs, len(parts.buckets))
+    features = _features(catalog, text, event_types, inputs, len(parts.codes) // 2)
     graph = open_graph(encoder, signature)
     golden = Golden(golden_windows, whole(graph, signature, features, golden_windows))
     check(graph, signature, features, golden, str(folder))
@@ -268,7 +277,7 @@ def _fits(
 
 
 def _features(
-    catalog: Catalog, text: TextVectors, event_types: tuple[str, ...], inputs: tuple[str, ...], buckets: int
+    catalog: Catalog, text: TextVectors, event_types: tuple[str, ...], inputs: tuple[str, ...], codes: int
 ) -> Features:
     return Features.build(
         inputs=inputs,
@@ -277,7 +286,7 @@ def _features(
         category_hashes=catalog.category_hashes,
         item_category=catalog.item_category,
         text=text,
-        buckets=buckets,
+        codes=codes,
     )
 
 

@@ -30,13 +30,13 @@ def states(encoder: Encoder) -> tuple[State, ...]:
 def graph(encoder: Encoder) -> bytes:
     """The serialised graph: the bundle's contract, batch and steps of any size.
 
-    What is known of an item beside its category is added up: `item_rows` holds it, and the buckets behind it.
+    What is known of an item beside its category is added up: `item_rows` holds it.
     """
     sizes, scale = encoder.sizes, np.float32(encoder.sizes.dim**0.5)
     with torch.no_grad():
         own = encoder.own(torch.arange(sizes.items, device=encoder.item_rows.weight.device))
     constants: dict[str, NDArray[Any]] = {
-        "item_rows": np.concatenate([array_of(own), array_of(encoder.bucket_rows)]) * scale,
+        "item_rows": array_of(own) * scale,
         "type_rows": array_of(encoder.type_rows.weight) * scale,
         "gap_rows": array_of(encoder.gap_rows.weight) * scale,
         "gap_edges": array_of(encoder.gap_edges),
@@ -49,7 +49,7 @@ def graph(encoder: Encoder) -> bytes:
     }
     node = helper.make_node
     made = [
-        node("Gather", ["item_rows", "item_index"], ["item_x"]),
+        *_items(encoder, constants),
         node("Gather", ["type_rows", "event_type"], ["type_x"]),
         node("Unsqueeze", ["gap", "last_axis"], ["gap_1"]),
         node("GreaterOrEqual", ["gap_1", "gap_edges"], ["gap_above"]),
@@ -136,6 +136,33 @@ def graph(encoder: Encoder) -> bytes:
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _items(encoder: Encoder, constants: dict[str, NDArray[Any]]) -> list[Any]:
+    """The nodes of items' own parts, `item_x`: rows of the catalog, and behind these pairs of code rows."""
+    node, sizes = helper.make_node, encoder.sizes
+    if not sizes.codes:
+        return [node("Gather", ["item_rows", "item_index"], ["item_x"])]
+    constants |= {
+        "code_rows": array_of(encoder.code_rows) * np.float32(sizes.dim**0.25),  # of two together: √dim
+        "items": np.array(sizes.items, np.int64),
+        "codes": np.array(sizes.codes, np.int64),
+    }
+    return [
+        node("Less", ["item_index", "items"], ["item_known"]),
+        node("Where", ["item_known", "item_index", "zero"], ["item_row"]),
+        node("Gather", ["item_rows", "item_row"], ["item_known_x"]),
+        node("Sub", ["item_index", "items"], ["code_signed"]),
+        node("Max", ["code_signed", "zero"], ["code"]),
+        node("Div", ["code", "codes"], ["code_high"]),
+        node("Mod", ["code", "codes"], ["code_rest"]),
+        node("Add", ["code_rest", "codes"], ["code_low"]),
+        node("Gather", ["code_rows", "code_high"], ["code_high_x"]),
+        node("Gather", ["code_rows", "code_low"], ["code_low_x"]),
+        node("Mul", ["code_high_x", "code_low_x"], ["code_x"]),
+        node("Unsqueeze", ["item_known", "last_axis"], ["item_known_1"]),
+        node("Where", ["item_known_1", "item_known_x", "code_x"], ["item_x"]),
+    ]
 
 
 def _means(encoder: Encoder, constants: dict[str, NDArray[Any]]) -> tuple[list[Any], list[str]]:

@@ -106,7 +106,7 @@ class Features:
     type_index: NDArray[np.int64]  # [256], from the stored code to the position among the bundle's types
     tokens: HashTable  # uint32, to rows of token_vectors
     token_vectors: NDArray[np.float32]  # [1 + tokens, width], weight times vector; row 0: zeros
-    buckets: int = 0  # rows behind the items' for items that the catalog lacks; 0: these are row 0
+    codes: int = 0  # its square is how many items that the catalog lacks are told apart; 0: these are row 0
 
     @classmethod
     def build(
@@ -118,7 +118,7 @@ class Features:
         category_hashes: NDArray[np.uint32],
         item_category: NDArray[np.int64],
         text: TextVectors,
-        buckets: int = 0,
+        codes: int = 0,
     ) -> Self:
         """Hash arrays are by row with 0 in row 0; `event_types` starts with "other"."""
         type_index = np.zeros(256, np.int64)
@@ -133,15 +133,15 @@ class Features:
             type_index=type_index,
             tokens=HashTable.build(np.concatenate([np.zeros(1, np.uint32), text.hashes])),
             token_vectors=np.concatenate([np.zeros((1, text.width), np.float32), weighted]),
-            buckets=buckets,
+            codes=codes,
         )
 
     def item_rows(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The graph's rows of items by hash: the catalog's; of an item that it lacks its bucket, else 0."""
+        """The graph's rows of items by hash: the catalog's; of an item that it lacks one behind these, or 0."""
         rows = self.items.find(hashes)
-        if self.buckets:
-            bucket = (hashes % np.uint64(self.buckets)).astype(np.int64) + len(self.item_category)
-            rows = np.where((rows == 0) & (hashes != 0), bucket, rows)
+        if self.codes:
+            code = (hashes % np.uint64(self.codes**2)).astype(np.int64) + len(self.item_category)
+            rows = np.where((rows == 0) & (hashes != 0), code, rows)
         return rows
 
     def inputs(
@@ -164,8 +164,8 @@ class Features:
 
         Returns:
             `item_index`, `category_index`, `event_type` int64 [batch, steps], 0 for what is unknown (a known item
-            brings its catalog category where the event has none that is known; an unknown item is its bucket, where the
-            bundle has some); float32 [batch, steps]: `gap`, seconds
+            brings its catalog category where the event has none that is known; an unknown item is behind the
+            catalog's rows, where the bundle has codes); float32 [batch, steps]: `gap`, seconds
             since the window's previous event, -1 for its first; `price`, `quantity`, log2(1 + amount), -1 for none;
             `rating`, 1 to 5, 0 for none; `text` float32 [batch, steps, width], weighted mean of the known tokens'
             vectors, of unit length, zeros for none; `length` int32 [batch]. Padded steps are as an empty event's, and

@@ -180,25 +180,25 @@ class Fit:
         )
 
     def _forgotten(self) -> Space:
-        """Where items stand in this step: with buckets, some as if the catalog lacked them, wherever they are."""
-        if not self.options.item_dropout or not self.encoder.sizes.buckets:
+        """Where items stand in this step: with codes, some as if the catalog lacked them, wherever they are."""
+        if not self.options.item_dropout or not self.encoder.sizes.codes:
             return self.space
         lost = torch.rand(len(self.space.row), generator=self.drawn).to(self.device) < self.options.item_dropout
-        return replace(self.space, row=torch.where(lost, self.buckets(), self.space.row))
+        return replace(self.space, row=torch.where(lost, self.coded(), self.space.row))
 
     def _inputs(self, part: "Part", space: Space) -> dict[str, Tensor]:
         """A part's inputs with some items taken for unknown, as new ones are when the model serves."""
         inputs, item = part.inputs, part.item
-        if self.encoder.sizes.buckets:
+        if self.encoder.sizes.codes:
             return inputs | {"item_index": torch.where(item >= 0, space.row[item], 0)}
         lost = torch.rand(item.shape).to(self.device) < self.options.item_dropout
         return inputs | {"item_index": inputs["item_index"].masked_fill(lost, 0)}
 
-    def buckets(self) -> Tensor:
+    def coded(self) -> Tensor:
         """The row of each item if the catalog lacked it, int64 [items]."""
         hashes = self.split.items.hashes
-        bucket = (hashes % np.uint64(self.encoder.sizes.buckets)).astype(np.int64) + self.encoder.sizes.items
-        return torch.from_numpy(np.where(hashes == 0, 0, bucket)).to(self.device)
+        code = (hashes % np.uint64(self.encoder.sizes.codes**2)).astype(np.int64) + self.encoder.sizes.items
+        return torch.from_numpy(np.where(hashes == 0, 0, code)).to(self.device)
 
     def _foreseen(self) -> float:
         if self.foresight is None:

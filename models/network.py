@@ -30,7 +30,7 @@ class Sizes:
     hidden: int
     decays: tuple[float, ...] = ()  # one mean of the inputs each, in which every step back counts so much less
     encoder: str = "lstm"
-    buckets: int = 0  # rows behind those of the items, for items that the catalog lacks
+    codes: int = 0  # rows of signs; their square is how many items that the catalog lacks are told apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,12 @@ class Encoder(nn.Module):
     A mean with decay γ is s / n, s ← γ s + x, n ← γ n + 1: with γ = 1 of all events of the window, below of the latest.
     x = √dim · (e + A[category] + G[gap] + T[type] + S scalars + K text), where e is the item's own part: E[item], plus
     the mean of its attributes, plus L · the mean text of its reviews; an item's vector is normalise(e + A[category]).
-    Row 0 of E and A is zero and stays so: what is unknown says nothing. Where there are buckets, an unknown item has
-    one of so many rows that are random and stay so: nothing is known of it but that it is the same again.
+    Row 0 of E and A is zero and stays so: what is unknown says nothing. With K codes, an unknown item of code c has
+    e = S[c div K] ∘ S[K + c mod K], random signs that stay what they are, of length 1, nearly at right angles to all
+    others: nothing is known of it but that it is the same again.
     """
 
-    bucket_rows: Tensor  # float [buckets, dim]
+    code_rows: Tensor  # float [2 * codes, dim]
     gap_edges: Tensor
 
     def __init__(self, sizes: Sizes, about: About, dropout: tuple[float, float] = (0.0, 0.0)) -> None:
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
         with torch.no_grad():
             self.item_rows.weight[0] = 0
             self.category_rows.weight[0] = 0
-        self.register_buffer("bucket_rows", torch.randn(sizes.buckets, dim) * dim**-0.5)
+        self.register_buffer("code_rows", torch.randn(2 * sizes.codes, dim).sign() * dim**-0.25)
         self.register_buffer("gap_edges", torch.tensor(GAP_EDGES), persistent=False)
         for name in ("category", "attributes", "attribute_starts", "text"):
             self.register_buffer(f"about_{name}", getattr(about, name), persistent=False)
@@ -120,7 +121,7 @@ class Encoder(nn.Module):
         return self.core.states | means
 
     def own(self, rows: Tensor) -> Tensor:
-        """The own part e of items, float [..., dim]; rows from `sizes.items` on are buckets."""
+        """The own part e of items, float [..., dim]; rows from `sizes.items` on are codes."""
         known = torch.where(rows < self.sizes.items, rows, 0)
         e: Tensor = self.item_rows(known)
         about = cast(Tensor, self.about_attribute_starts)
@@ -128,10 +129,15 @@ class Encoder(nn.Module):
             e = e + self._attributes(known.reshape(-1), about).reshape(e.shape)
         if cast(Tensor, self.about_text).shape[1]:
             e = e + self.item_text(cast(Tensor, self.about_text)[known])
-        if self.sizes.buckets:
-            bucket = (rows - self.sizes.items).clamp(min=0)
-            e = torch.where((rows >= self.sizes.items).unsqueeze(-1), self.bucket_rows[bucket], e)
+        if self.sizes.codes:
+            code = (rows - self.sizes.items).clamp(min=0)
+            e = torch.where((rows >= self.sizes.items).unsqueeze(-1), self.signs(code), e)
         return e
+
+    def signs(self, code: Tensor) -> Tensor:
+        """What stands for an item that the catalog lacks, by its code; float [..., dim]."""
+        count = self.sizes.codes
+        return self.code_rows[code.div(count, rounding_mode="floor")] * self.code_rows[count + code % count]
 
     def _attributes(self, rows: Tensor, starts: Tensor) -> Tensor:
         """Mean row of the attributes of `rows` int64 [n], float [n, dim]; zeros where there is none."""

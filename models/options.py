@@ -31,7 +31,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "shuffle": (0, 1),
     "crop": (0, 1),
     "held_out": (0, 0.5),
-    "buckets": (0, 1_000_000),
+    "codes": (0, 65_536),
     "text_width": (2, 1024),
     "seed": (0, 2**31 - 1),
     "threads": (1, 1024),
@@ -51,7 +51,7 @@ class Options:
     dim: int = 48
     hidden: int = 64
     decays: tuple[float, ...] = (1.0, 0.6)  # of means of the events beside the encoder, see models.network
-    buckets: int = 0  # rows of fixed random numbers for items that the catalog lacks; 0: such an item says nothing
+    codes: int = 0  # rows of random signs, of which pairs tell items apart that the catalog lacks; 0: these say nothing
     text: str = "tfidf"
     text_width: int = 16
     without: tuple[str, ...] = ()  # inputs that the log has and the model does not take, of OPTIONAL

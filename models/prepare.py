@@ -85,7 +85,7 @@ class Prepared:
             category_hashes=catalog.category_hashes,
             item_category=catalog.item_category,
             text=text,
-            buckets=options.buckets,
+            codes=options.codes,
         )
         split = Split.make(
             log,
@@ -115,7 +115,7 @@ class Prepared:
             hidden=options.hidden,
             decays=options.decays,
             encoder=options.encoder,
-            buckets=options.buckets,
+            codes=options.codes,
         )
         return Encoder(sizes, self.about, (options.dropout_in, options.dropout_out)).to(options.device)
 

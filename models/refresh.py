@@ -47,7 +47,7 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
     - told: what a ridge regression over the known items says of the mean text of its reviews and of its attributes;
       without these its category's A, or else nothing, and the neighbours alone count.
 
-    An item of which nothing is known is its bucket if the bundle has some, and else stays unknown. Rows of items that
+    An item of which nothing is known is its code if the bundle has some, and else stays unknown. Rows of items that
     were there, and weights, are not touched: vectors and scores stay.
 
     Raises:
@@ -57,7 +57,7 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
     tables = {tensor.name: tensor for tensor in graph.graph.initializer}
     known, dim = bundle.catalog.items, bundle.dim
     rows = numpy_helper.to_array(tables["item_rows"]) if "item_rows" in tables else np.zeros((0, 0), np.float32)
-    if rows.shape != (known + len(bundle.parts.buckets), dim):
+    if rows.shape != (known, dim):
         raise UsageError(
             f"{bundle.folder}: expected a graph of `interest model train`, with rows of items, got another"
         )
@@ -67,7 +67,7 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
     scale = np.float32(dim**0.5)
     categories = bundle.parts.categories
     grown = np.concatenate([categories, np.zeros((catalog.categories - len(categories), dim), np.float32)])
-    whole: Floats = (rows[:known] / scale + grown[catalog.item_category[:known]]).astype(np.float32)
+    whole: Floats = (rows / scale + grown[catalog.item_category[:known]]).astype(np.float32)
     mean, weight = _neighbours(bundle, log, catalog, whole)
     told = _told(bundle, log, catalog, whole)
     new = slice(known, catalog.items)
@@ -75,10 +75,9 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
     prior = np.where(told[new].any(axis=1, keepdims=True), told[new], of_category)
     doubt = DOUBT * np.any(prior != 0, axis=1).astype(np.float32)
     vectors = (weight[new, None] * mean[new] + doubt[:, None] * prior) / np.maximum(weight[new] + doubt, 1e-12)[:, None]
-    if len(bundle.parts.buckets):
+    if len(bundle.parts.codes):
         nothing = ~(weight[new] > 0) & ~told[new].any(axis=1)
-        bucket = (catalog.item_hashes[new][nothing] % np.uint64(len(bundle.parts.buckets))).astype(np.int64)
-        vectors[nothing] += bundle.parts.buckets[bucket]
+        vectors[nothing] += bundle.parts.signs(catalog.item_hashes[new][nothing])
     e = vectors - of_category
     length = np.linalg.norm(vectors, axis=1)
     usable = np.flatnonzero(length > 0)
@@ -92,7 +91,7 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
         "text or attributes": int(told[new][usable].any(axis=1).sum()),
         "category": int((catalog.item_category[known:] > 0).sum()),
     }
-    _set(tables["item_rows"], np.concatenate([rows[:known], e[usable] * scale, rows[known:]]))
+    _set(tables["item_rows"], np.concatenate([rows, e[usable] * scale]))
     if "category_rows" in tables:
         theirs = numpy_helper.to_array(tables["category_rows"])
         more = np.zeros((catalog.categories - len(theirs), dim), np.float32)
@@ -103,7 +102,7 @@ def refresh(bundle: Bundle, log: Log, say: Callable[[str], None] = lambda line: 
         encoder=bytes(graph.SerializeToString(deterministic=True)),
         catalog=catalog,
         items=np.concatenate([bundle.items, unit]),
-        parts=Parts(bundle.parts.buckets, grown),
+        parts=Parts(bundle.parts.codes, grown),
         probability=bundle.probability and _more(bundle.probability, len(usable)),
         added=len(usable),
         by=by,

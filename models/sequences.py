@@ -25,7 +25,7 @@ class Items:
     """All items that can be right: the catalog's by their rows, then those that only the log has. Entry 0: none."""
 
     hashes: NDArray[np.uint64]  # [items]
-    row: Ints  # [items], the graph's: of an item that the catalog lacks its bucket, or 0
+    row: Ints  # [items], the graph's: of an item that the catalog lacks one behind these, or 0
     category: Ints  # [items], the category's row; of an item that the catalog lacks, as its first event says
     known: int  # entries of the catalog, with 0
 

@@ -266,7 +266,7 @@ def _checkpoint(output: Path, encoder: str) -> Path:
 def _settle(encoder: Encoder, split: Split, fit: Fit) -> None:
     """Give items that were never learnt from what stands for an item that the catalog lacks.
 
-    Only chance and being a negative moved their own rows. With buckets it is theirs; without, what their category,
+    Only chance and being a negative moved their own rows. With codes these are theirs; without, what their category,
     attributes and reviews say is left, and of an item without any of these its row.
     """
     known = split.items.known
@@ -274,10 +274,10 @@ def _settle(encoder: Encoder, split: Split, fit: Fit) -> None:
     without[0] = False
     with torch.no_grad():
         rows = encoder.item_rows.weight
-        if encoder.sizes.buckets:
-            bucket = fit.buckets()[:known][without] - encoder.sizes.items
+        if encoder.sizes.codes:
+            code = fit.coded()[:known][without] - encoder.sizes.items
             rest = encoder.own(torch.arange(known, device=rows.device))[without] - rows[without]
-            rows[without] = encoder.bucket_rows[bucket] - rest
+            rows[without] = encoder.signs(code) - rest
             return
         kept = rows.clone()
         rows[without] = 0
@@ -288,4 +288,4 @@ def _settle(encoder: Encoder, split: Split, fit: Fit) -> None:
 def _parts(encoder: Encoder) -> Parts:
     """What stands for an item that the catalog lacks."""
     with torch.no_grad():
-        return Parts(encoder.bucket_rows.numpy().copy(), encoder.category_rows.weight.numpy().copy())
+        return Parts(encoder.code_rows.numpy().copy(), encoder.category_rows.weight.numpy().copy())

@@ -17,7 +17,7 @@ _HELP: Final = (
     ("dim", "--dim", "Numbers in a vector."),
     ("hidden", "--hidden", "Width of the encoder."),
     ("decays", "--means", "Decays of means of a window's events beside it, comma between: 1 counts all alike."),
-    ("buckets", "--buckets", "Rows of random numbers shared by items that the catalog lacks; 0: they say nothing."),
+    ("codes", "--codes", "Rows of random signs: K tell K² items apart that the catalog lacks; 0: these say nothing."),
     ("text", "--text", "How words of reviews become vectors: tfidf, none."),
     ("text_width", "--text-width", "Numbers in a word's vector."),
     ("without", "--without", "Inputs to leave out, comma between: category_index, price, quantity, rating, text."),

@@ -8,7 +8,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 
-#: decode, identity, time, window, recovery, delivery, inference, training: situations from public reports of people who run such systems.
+#: decode, identity, time, window, recovery, delivery, inference, training: situations from public reports of people who
+#: run such systems.
 CASES = re.findall(
     r"\w+",
     """

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.torch
 
 
 def items_of() -> Items:
-    """Forty items that a catalog has, with row 0, and two that only a log has, in buckets."""
+    """Forty items that a catalog has, with row 0, and two that only a log has, told apart by codes."""
     rows = np.append(np.arange(40), [40, 47])
     return Items(rows.astype(np.uint64), rows, np.append(np.zeros(40, np.int64), [1, 2]), 40)
 

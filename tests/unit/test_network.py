@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 
-SIZES: dict[str, Any] = {"items": 40, "categories": 7, "types": 6, "text": 5, "dim": 12, "hidden": 20, "buckets": 9}
+SIZES: dict[str, Any] = {"items": 40, "categories": 7, "types": 6, "text": 5, "dim": 12, "hidden": 20, "codes": 9}
 ALL = tuple(name for name in INPUTS if name != "length")
 
 
@@ -39,7 +39,7 @@ def encoder_of(
 def inputs_of(batch: int, steps: int, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Random inputs of any length, with values that are none, 0, and on the edges of the gap's rows."""
     random = np.random.default_rng(seed)
-    rows = {"item_index": 49, "category_index": 7, "event_type": 6}
+    rows = {"item_index": 121, "category_index": 7, "event_type": 6}
     inputs: dict[str, NDArray[Any]] = {name: random.integers(0, count, (batch, steps)) for name, count in rows.items()}
     inputs["gap"] = random.choice([-1, 0, 0.999, 1, 3, 4, 7, 1000.5, 1e7], (batch, steps)).astype(np.float32)
     for name in ("price", "quantity"):

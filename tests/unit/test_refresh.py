@@ -17,12 +17,12 @@ from tests.logs import END_MS, event, shop_log, write_log
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(scope="module", params=["0", "64"], ids=["no buckets", "buckets"])
+@pytest.fixture(scope="module", params=["0", "64"], ids=["no codes", "codes"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny model of a shop."""
     folder = tmp_path_factory.mktemp("refresh")
     log = shop_log(folder / "log.jsonl", events=10_000, users=120)
-    options = ["--epochs=2", "--dim=16", "--hidden=12", "--compare=no", "--buckets", request.param]
+    options = ["--epochs=2", "--dim=16", "--hidden=12", "--compare=no", "--codes", request.param]
     assert 0 == interest(["model", "train", str(log), "--output", str(folder / "bundle"), *options])
     return bundles.load(folder / "bundle")
 
@@ -94,7 +94,7 @@ def test_a_catalog_alone_adds_items_of_known_categories(trained: Bundle, tmp_pat
     )
     bundle = refreshed(trained, tmp_path, [event("u", "a", END_MS)], "--catalog", str(catalog))
     came = bundle.metrics["refreshed"][-1]
-    if len(trained.parts.buckets):
+    if len(trained.parts.codes):
         assert (3, 0) == (came["added"], came["left_out"])
     else:
         assert (1, 2) == (came["added"], came["left_out"])

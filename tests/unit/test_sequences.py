@@ -21,10 +21,10 @@ RULES = Rules(max_events=50, keep_events=25, max_age_ms=30 * DAY_MS, idle_ttl_ms
 ALL = tuple(name for name in INPUTS if name != "length")
 
 
-def features_of(log: Log, text: TextVectors | None = None, buckets: int = 0) -> Features:
+def features_of(log: Log, text: TextVectors | None = None, codes: int = 0) -> Features:
     """The log's features, with a catalog of all its items but every seventh."""
     lists = catalog_lists(log.names)
-    if buckets:
+    if codes:
         kept = [number for number in range(len(lists["item_ids"])) if number % 7]
         for name in ("item_ids", "item_names", "item_categories"):
             lists[name] = [lists[name][number] for number in kept]
@@ -37,7 +37,7 @@ def features_of(log: Log, text: TextVectors | None = None, buckets: int = 0) -> 
         category_hashes=catalog.category_hashes,
         item_category=catalog.item_category,
         text=text,
-        buckets=buckets,
+        codes=codes,
     )
 
 
@@ -157,14 +157,14 @@ def test_e01_equal_times_keep_the_logs_order_unless_shuffled(tmp_path: Path) -> 
     assert 20 < (half != np.arange(6)).any(axis=1).sum() < 140
 
 
-@pytest.mark.parametrize("buckets", [0, 64])
-def test_training_sees_what_a_worker_would(log: Log, buckets: int) -> None:
+@pytest.mark.parametrize("codes", [0, 64])
+def test_training_sees_what_a_worker_would(log: Log, codes: int) -> None:
     """No skew: every input of every step of training is what the features give for the window that the worker holds.
 
     The log is gone through by the worker's own rules, up to each event; its windows are brought into the graph's inputs
     as the worker does it, texts, cuts and items that the catalog lacks included.
     """
-    features = features_of(log, learn(log.tokens, 0), buckets)
+    features = features_of(log, learn(log.tokens, 0), codes)
     split = Split.make(log, features, RULES, "log")
     steps = Steps.make(log, features)
     compared = 0

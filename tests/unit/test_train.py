@@ -175,24 +175,24 @@ def test_every_encoder_trains_and_is_served(kind: str, trained: Bundle, tmp_path
     """Each is written as a bundle whose golden windows are reproduced."""
     log = trained.folder.parent / "log.jsonl"
     options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--hidden=9", "--compare=no"]
-    assert interest(["model", "train", str(log), "--encoder", kind, "--buckets=32", "--item-min=50", *options]) == 0
+    assert interest(["model", "train", str(log), "--encoder", kind, "--codes=32", "--item-min=50", *options]) == 0
     bundle = bundles.load(tmp_path / "b")
     assert bundles.verify(bundle, bundles.session(bundle)) < 1e-5
     assert (kind in ("cnn", "dnn")) == (bundle.states == ())
     assert {kind, "popularity", "category"} == set(bundle.metrics["validation"]["systems"])
-    assert (32, 8) == bundle.parts.buckets.shape
+    assert (64, 8) == bundle.parts.codes.shape
 
 
-def test_items_without_a_row_have_a_bucket(trained: Bundle, tmp_path: Path) -> None:
-    """Where there are buckets, two new items of a category stand apart, near it, and are always the same."""
+def test_items_without_a_row_have_a_code(trained: Bundle, tmp_path: Path) -> None:
+    """Where there are codes, two new items of a category stand apart, near it, and are always the same."""
     log = trained.folder.parent / "log.jsonl"
-    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=16", "--hidden=9", "--compare=no", "--buckets=512"]
+    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=16", "--hidden=9", "--compare=no", "--codes=512"]
     assert interest(["model", "train", str(log), *options]) == 0
     bundle = bundles.load(tmp_path / "b")
     phones = np.full(2, hash32("phones"), np.uint32)
     one, other = bundle.vectors(np.array([1001, 1002], np.uint64), phones)
     assert 0.2 < one @ other < 0.95
-    (again,) = bundle.vectors(np.array([1001 + 512], np.uint64), phones[:1])
+    (again,) = bundle.vectors(np.array([1001 + 512**2], np.uint64), phones[:1])
     np.testing.assert_array_equal(again, one)
     known = bundle.features.items.keys[1:3]
     np.testing.assert_array_equal(bundle.vectors(known, phones), bundle.items[bundle.features.items.rows[1:3]])
