@@ -8,7 +8,7 @@ from stream.errors import UsageError
 ENCODERS: Final = ("lstm", "gru", "rnn", "cnn", "dnn", "none")
 LOSSES: Final = ("sampled", "full", "bpr")
 SPLITS: Final = ("time", "last", "sessions")
-TEXTS: Final = ("tfidf", "none")
+TEXTS: Final = ("tfidf", "word2vec", "glove", "none")
 OPTIONAL: Final = ("category_index", "price", "quantity", "rating", "text")
 
 #: What some fields are called and between what they lie; ends are allowed.
@@ -54,6 +54,7 @@ class Options:
     codes: int = 0  # rows of random signs, of which pairs tell items apart that the catalog lacks; 0: these say nothing
     text: str = "tfidf"
     text_width: int = 16
+    sentiment: bool = False  # one more number of a text: how good it says that something is, learnt from ratings
     without: tuple[str, ...] = ()  # inputs that the log has and the model does not take, of OPTIONAL
 
     # What is learnt from.

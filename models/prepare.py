@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import sequences, words
+from models import sentiment, sequences, words
 from models.bundle import Catalog, TextVectors
 from models.clean import Dropped, Limits, clean
 from models.features import OTHER, Features
@@ -18,6 +18,7 @@ from models.network import About, Encoder, Sizes
 from models.options import Options
 from models.sequences import LEARNT, Split, Steps
 from stream import contract
+from stream.errors import UsageError
 from stream.rules import Rules
 
 NO_MORE_THAN_PEOPLE_DO = Limits()
@@ -148,7 +149,14 @@ def _words(log: Log, learnt: NDArray[np.bool_], options: Options) -> TextVectors
     tokens = log.tokens[row[row >= 0]]
     if options.text == "none" or not len(tokens):
         return TextVectors.none()
-    return words.learn(tokens, options.seed, options.text_width)
+    text = words.learn(tokens, options.seed, options.text_width, method=options.text)
+    if not options.sentiment:
+        return text
+    told, good = sentiment.by_rating(log.events["rating"][learnt][row >= 0])
+    found = sentiment.learn(tokens[told], good[told])
+    if found is None:
+        raise UsageError("sentiment expected 20 reviews rated 4 or 5 and 20 rated 1 or 2 to learn from, got fewer")
+    return sentiment.with_sentiment(text, found)
 
 
 def _attributes(log: Log, catalog: Catalog) -> list[list[int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stream.commands import evaluate, explain, refresh, train, tune
+from stream.commands import evaluate, explain, refresh, reviews, train, tune
 from stream.commands.logs import ISO
 
 
@@ -22,6 +22,7 @@ command.add_command(tune.command, "tune")
 command.add_command(evaluate.command, "evaluate")
 command.add_command(explain.command, "explain")
 command.add_command(refresh.command, "refresh")
+command.add_command(reviews.command, "reviews")
 
 
 @command.command(short_help="Write an event log of a simulated shop.")

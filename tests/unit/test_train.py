@@ -17,7 +17,7 @@ from models.options import ENCODERS
 from stream.commands import run as interest
 from stream.contract import hash32
 from tests.bundles import EVENT_TYPES
-from tests.logs import event, shop_log, write_log
+from tests.logs import END_MS, event, shop_log, write_log
 
 pytestmark = pytest.mark.torch
 
@@ -339,3 +339,31 @@ def test_two_processes_train_as_one(trained: Bundle, tmp_path: Path) -> None:
     np.testing.assert_allclose(two.golden.vectors, one.golden.vectors, atol=1e-3)
     losses = [[epoch["loss"] for epoch in bundle.metrics["training"]] for bundle in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("how", [["--text=word2vec"], ["--text=glove"], ["--text-width=8", "--sentiment"]])
+def test_text_by_any_method(how: list[str], trained: Bundle, tmp_path: Path) -> None:
+    """Each gives word vectors of its width, with sentiment one number more, and a bundle that is reproduced."""
+    log = trained.folder.parent / "log.jsonl"
+    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--hidden=9", "--compare=no", *how]
+    assert interest(["model", "train", str(log), *options]) == 0
+    bundle = bundles.load(tmp_path / "b")
+    assert (9 if "--sentiment" in how else 16) == bundle.text_width
+    assert bundles.verify(bundle, bundles.session(bundle)) < 1e-5
+
+
+def test_nothing_held_out_is_read_for_its_words(tmp_path: Path) -> None:
+    """E02: words that only held-out reviews have are in no word vector."""
+    events = [
+        event(
+            f"u{at % 20}", f"i{at % 9}", END_MS + at * 1000, type="review", text=f"common words of review {at // 180}"
+        )
+        for at in range(200)
+    ]
+    log = write_log(tmp_path / "log", events)
+    for held_out, there in (("0.1", False), ("0", True)):
+        options = ["--output", str(tmp_path / held_out), "--epochs=1", "--dim=8", "--compare=no", "--text-width=2"]
+        assert interest(["model", "train", str(log), "--held-out", held_out, *options]) == 0
+        hashes = set(bundles.load(tmp_path / held_out).text.hashes.tolist())
+        assert hash32("common") in hashes
+        assert (hash32("1") in hashes) == there
