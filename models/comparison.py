@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.labelled import Labelled
 from models.sentiment import EACH_MIN, REACH, learn
+from models.threads import one_thread
 from stream.errors import InterestError
 
 BASELINE_STRENGTH: Final = 10.0  # of 1, 4 and 10 the best for it on all data sets of models/RESULTS.md
@@ -108,7 +109,8 @@ def _baseline(options: dict[str, Any]) -> Score:
         model = make_pipeline(
             TfidfVectorizer(dtype=np.float32, **options), LogisticRegression(C=BASELINE_STRENGTH, max_iter=1000)
         )
-        probability: NDArray[np.float64] = model.fit(texts, good).predict_proba(asked)[:, 1]
+        with one_thread():
+            probability: NDArray[np.float64] = model.fit(texts, good).predict_proba(asked)[:, 1]
         return probability
 
     return score

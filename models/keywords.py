@@ -102,10 +102,8 @@ def _standard_errors(
 def named(wanted: set[int], raw: Iterable[str]) -> dict[int, str]:
     """The words of these tokens, as text_tokens folds them; what no text has is left out."""
     names: dict[int, str] = {}
-    left = set(wanted)
-    for text in raw:
-        if not left:
-            break
+    left, rest = set(wanted), iter(raw)
+    while left and (text := next(rest, None)) is not None:
         found = left.intersection(text_tokens(text))
         names |= {token: _word(text, token) for token in found}
         left -= found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import HashTable, TextVectors
+from models.threads import one_thread
 from stream.errors import InterestError
 
 GOOD_FROM: Final = 40  # ten times the rating, as the table stores it
@@ -90,7 +91,7 @@ def learn(tokens: NDArray[np.uint32], good: NDArray[np.bool_], reach: int = 0) -
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import cross_val_predict
     except ImportError as error:
-        if error.name not in ("sklearn", "scipy"):
+        if (error.name or "").partition(".")[0] not in ("sklearn", "scipy"):
             raise
         raise InterestError("sentiment needs scikit-learn: pip install 'interest-stream[train]'") from error
 
@@ -110,9 +111,10 @@ def learn(tokens: NDArray[np.uint32], good: NDArray[np.bool_], reach: int = 0) -
     ends = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
     texts = csr_matrix((weight[known], row[known] - 1, ends), shape=(len(tokens), len(hashes)))
     model = LogisticRegression(C=STRENGTH * (1 + reach), max_iter=1000)
-    unseen = cross_val_predict(model, texts, good, cv=FOLDS, method="decision_function")
-    stretch = LogisticRegression(C=1e6).fit(unseen[:, None], good)
-    model.fit(texts, good)
+    with one_thread():
+        unseen = cross_val_predict(model, texts, good, cv=FOLDS, method="decision_function")
+        stretch = LogisticRegression(C=1e6).fit(unseen[:, None], good)
+        model.fit(texts, good)
     factor = stretch.coef_[0, 0]
     return Sentiment(
         hashes=hashes,

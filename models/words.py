@@ -90,7 +90,7 @@ def _word2vec(row: NDArray[np.int64], idf: NDArray[np.float64], seed: int, width
     try:
         from gensim.models import Word2Vec
     except ImportError as error:
-        if error.name != "gensim":
+        if (error.name or "").partition(".")[0] != "gensim":
             raise
         raise InterestError("word2vec needs gensim: pip install 'interest-stream[train]'") from error
     texts = [[str(word) for word in text if word] for text in row.tolist()]
