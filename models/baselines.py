@@ -1,4 +1,4 @@
-"""What needs no model: places of the items asked for by counts of a log's other events; all ties count against them."""
+"""What needs no model: places of the items asked for by counts of other events; all ties count against them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -12,32 +12,44 @@ from models.log import Log
 
 LATEST: Final = 20
 REACH: Final = 5
+MISSING: Final = 2**62  # the place of an item that is not named: behind any other
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A log's items as numbers, and the events asked for."""
+    """A log's items as numbers, the events asked for, and those that are counted."""
 
     log: Log
     item: Ints  # [events], from 1
     user: Ints  # [events]
-    asked: NDArray[np.bool_]  # [events]
     place: Ints  # [asked]
+    learnt_item: Ints  # [counted], 0 where it is asked for
+    learnt_user: Ints  # [counted]
     unseen: bool  # what a user has had is left out of every ranking
-    missing: int  # the place of an item that is not named
 
     @classmethod
-    def make(cls, log: Log, asked: NDArray[np.bool_], unseen: bool, missing: int) -> "Asked":
-        """Of a log and what is asked of it, bool [events]."""
-        item = np.unique(log.events["item"], return_inverse=True)[1].reshape(-1).astype(np.int64) + 1
-        user = np.repeat(np.arange(log.users), np.diff(log.starts))
-        return cls(log, item, user, asked, np.flatnonzero(asked), unseen, missing)
+    def make(cls, log: Log, asked: NDArray[np.bool_], unseen: bool, history: Log | None = None) -> "Asked":
+        """Of a log and what is asked of it, bool [events]; counted is `history`, or else what is not asked for."""
+        hashes = log.events["item"] if history is None else np.append(log.events["item"], history.events["item"])
+        every = np.unique(hashes, return_inverse=True)[1].reshape(-1).astype(np.int64) + 1
+        item, user = every[: len(asked)], _users(log)
+        learnt_item, learnt_user = np.where(asked, 0, item), user
+        if history is not None:
+            learnt_item, learnt_user = every[len(asked) :], _users(history)
+        return cls(log, item, user, np.flatnonzero(asked), learnt_item, learnt_user, unseen)
+
+    def counts(self) -> Ints:
+        """How often each item is counted, int64 [items]; entry 0: 0."""
+        size = int(max(self.item.max(initial=0), self.learnt_item.max(initial=0))) + 1
+        counts = np.bincount(self.learnt_item, minlength=size)
+        counts[0] = 0
+        return counts
 
     def places(self, scores: Callable[[int, int], Mapping[int, float]]) -> Ints:
         """Of a user's scores by item before an event, from its place and the user's first: above 0 is named."""
-        found = np.full(len(self.place), self.missing, np.int64)
+        found = np.full(len(self.place), MISSING, np.int64)
         for row, place in enumerate(self.place.tolist()):
             begin = int(self.log.starts[self.user[place]])
             told = scores(place, begin)
@@ -49,9 +61,13 @@ class Asked:
         return found
 
 
+def _users(log: Log) -> Ints:
+    return np.repeat(np.arange(log.users), np.diff(log.starts))
+
+
 def popularity(about: Asked) -> Ints:
-    """By how many events an item has among those that are not asked for."""
-    counts = np.bincount(about.item[~about.asked], minlength=int(about.item.max()) + 1)
+    """By how many events an item has."""
+    counts = about.counts()
     ordered = np.sort(counts)
     mine = counts[about.item[about.place]]
     found = len(counts) - np.searchsorted(ordered, mine, side="left") - 1
@@ -59,15 +75,15 @@ def popularity(about: Asked) -> Ints:
         for row, place in enumerate(about.place.tolist()):
             had = np.unique(about.item[about.log.starts[about.user[place]] : place])
             found[row] -= int((counts[had] >= mine[row]).sum())
-    return np.where(mine > 0, found, about.missing)
+    return np.where(mine > 0, found, MISSING)
 
 
 def markov(about: Asked) -> Ints:
-    """By how often an item followed the user's last one, among events that are not asked for."""
-    item, user = about.item, about.user
-    follows = np.flatnonzero((user[1:] == user[:-1]) & ~about.asked[1:])
+    """By how often an item followed the user's last one."""
+    item, learnt, user = about.item, about.learnt_item, about.learnt_user
+    follows = np.flatnonzero((user[1:] == user[:-1]) & (learnt[:-1] > 0) & (learnt[1:] > 0))
     after: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    for last, following in zip(item[follows].tolist(), item[follows + 1].tolist(), strict=True):
+    for last, following in zip(learnt[follows].tolist(), learnt[follows + 1].tolist(), strict=True):
         after[last][following] += 1
     none: Counter[int] = Counter()
     return about.places(lambda place, begin: after.get(int(item[place - 1]), none) if place > begin else none)
@@ -77,11 +93,10 @@ def neighbours(about: Asked) -> Ints:
     """By the sum of cosines to the user's REACH last items; an item is not its own neighbour.
 
     The cosine of two items: pairs of their events of one user, at most REACH apart, over the root of the product of
-    their numbers of events; among events that are not asked for.
+    their numbers of events.
     """
-    item, user = about.item, about.user
-    learnt = np.where(about.asked, 0, item)
-    counts = np.bincount(learnt, minlength=int(item.max(initial=0)) + 1)
+    item, learnt, user = about.item, about.learnt_item, about.learnt_user
+    counts = about.counts()
     beside: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for apart in range(1, REACH + 1):
         one, other = learnt[:-apart], learnt[apart:]
@@ -103,7 +118,7 @@ def neighbours(about: Asked) -> Ints:
 def latest(about: Asked, names: Ints) -> Ints:
     """Among the user's LATEST distinct names before the event, newest first; int64 [events], 0 is no name."""
     every = names.tolist()
-    found = np.full(len(about.place), about.missing, np.int64)
+    found = np.full(len(about.place), MISSING, np.int64)
     for row, place in enumerate(about.place.tolist()):
         distinct: dict[int, int] = {}
         for back in range(place - 1, int(about.log.starts[about.user[place]]) - 1, -1):
@@ -111,5 +126,5 @@ def latest(about: Asked, names: Ints) -> Ints:
                 distinct[every[back]] = len(distinct)
                 if len(distinct) == LATEST:
                     break
-        found[row] = distinct.get(every[place], about.missing)
+        found[row] = distinct.get(every[place], MISSING)
     return found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import baselines
-from models.baselines import Asked
+from models.baselines import MISSING, Asked
 from models.bundle import Bundle
 from models.calibration import measure as probabilities
 from models.calibration import table as probability_table
@@ -25,8 +25,8 @@ from stream.rules import Rules
 TOPS: Final = (5, 10, 20)
 HELD_OUT: Final = 0.05  # share of the log's events asked for, the latest, where nothing else is said
 BLOCK: Final = 256
-#: Groups of the events asked for: by events in the window before, by how often the item came among events that are not
-#: asked for, and by days since it first came at all; upper ends of the days are exclusive.
+#: Groups of the events asked for: by events in the window before, by how often the item came among what is counted
+#: (see models.baselines), and by days since it first came at all; upper ends of the days are exclusive.
 LENGTHS: Final = ((1, 4), (5, 19), (20, None))
 COUNTS: Final = ((0, 0), (1, 9), (10, None))
 AGES: Final = ((0, 1), (1, 7), (7, None))
@@ -74,6 +74,7 @@ def measure(
     *,
     beside: Mapping[str, Bundle] | None = None,
     tables: bool = False,
+    history: Log | None = None,
     threads: int = 1,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
@@ -86,7 +87,8 @@ def measure(
 
     - `model`: the vector after the user's last event; `daily`: as it was when the day began, UTC; and each of `beside`;
       with `tables` the model against item vectors in fewer bytes, see models.tables;
-    - `popularity`: items by events that are not asked for; `markov`: by how often they followed the user's last item;
+    - `popularity`: items by events in `history`, or else by those that are not asked for; `markov`: by how often they
+      followed the user's last item there;
     - `neighbours`: by cosine of how often they stood within REACH events of the user's REACH last items;
     - `latest`: the user's own LATEST distinct items, newest first (see models.baselines).
 
@@ -101,7 +103,7 @@ def measure(
     """
     question = question or Question()
     asked, after_ms = question.asked(log)
-    about = Asked.make(log, asked, question.unseen, len(log.events) + bundle.catalog.items)
+    about = Asked.make(log, asked, question.unseen, history)
     ranks: dict[str, Ints] = {}
     by_category: dict[str, Ints] = {}
     shown: set[int] = set()
@@ -236,7 +238,7 @@ class Scene:
                 for row, end in enumerate(place.tolist()):
                     left_out[row, self.column[about.log.starts[about.user[end]] : end]] = True
             at = rank(score, target, left_out)
-            at[cannot] = about.missing
+            at[cannot] = MISSING
             found.append(at)
             score[left_out] = -np.inf
             usable = vectors.any(axis=1)
@@ -245,9 +247,7 @@ class Scene:
             empty = ~(best > -np.inf) & ~np.isnan(best)
             empty |= np.arange(len(self.edges)) == self.slot[0]
             at = rank(best, np.maximum(slot, 0), empty)
-            at[(slot < 0) | (self.category[place] == 0) | empty[np.arange(len(place)), np.maximum(slot, 0)]] = (
-                about.missing
-            )
+            at[(slot < 0) | (self.category[place] == 0) | empty[np.arange(len(place)), np.maximum(slot, 0)]] = MISSING
             by_category.append(at)
             named = score[usable & ~np.isnan(score).any(axis=1)]
             count = min(10, named.shape[1] - 1)
@@ -263,7 +263,7 @@ def _groups(log: Log, about: Asked, before: Before) -> dict[str, NDArray[np.bool
         groups[name] = log.events["type"][place] == code
     for low, high in LENGTHS:
         groups[_named("after", low, high)] = (before.held >= low) & (before.held <= (high or before.held))
-    seen = np.bincount(about.item[~about.asked], minlength=int(about.item.max()) + 1)[about.item[place]]
+    seen = about.counts()[about.item[place]]
     for low, high in COUNTS:
         groups[_named("item seen", low, high)] = (seen >= low) & (seen <= (seen if high is None else high))
     came = np.full(int(about.item.max()) + 1, np.iinfo(np.int64).max)

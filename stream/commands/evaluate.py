@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--last", is_flag=True, help="Ask for the last event of each user instead.")
 @click.option("--unseen/--seen", help="Leave out of every ranking what the user has had, and do not ask for it.")
 @click.option("--beside", type=click.Path(path_type=Path), multiple=True, help="Another bundle to compare with.")
+@click.option("--history", type=click.Path(path_type=Path), help="Another log to count popularity and such in.")
 @click.option("--tables", is_flag=True, help="Also rank against item vectors in float16 and int8.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the model.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="All figures as JSON.")
@@ -43,6 +44,7 @@ def command(
     last: bool,
     unseen: bool,
     beside: tuple[Path, ...],
+    history: Path | None,
     tables: bool,
     threads: int,
     output: Path | None,
@@ -69,7 +71,8 @@ def command(
     for one in dropped:
         click.echo(f"left out: {one.events} events {one.why} ({one.users} users)", err=True)
     question = Question(int(after.replace(tzinfo=UTC).timestamp() * 1000) if after else 0, last, unseen)
-    found = measure(log, bundle, load().rules, question, beside=others, tables=tables, threads=threads)
+    counted = clean(read(history, form=form, mapped=mapped), limits)[0] if history else None
+    found = measure(log, bundle, load().rules, question, beside=others, tables=tables, history=counted, threads=threads)
     found["training"] = bundle.metrics.get("training", [])
     found["compared"] = {role: bundle.metrics[role] for role in ("validation", "test") if role in bundle.metrics}
     click.echo("\n".join(table(found)))
@@ -79,6 +82,7 @@ def command(
         _write(output, orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
     if report is not None:
         asked = [f"--after={after.isoformat()}"] if after else []
+        asked += [f"--history={history}"] if history else []
         asked += (
             ["--last"] * last
             + ["--tables"] * tables

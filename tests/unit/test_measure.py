@@ -314,3 +314,18 @@ def test_e10_padding_is_never_recommended(bundle: Bundle, tmp_path: Path, monkey
     found = measure(log, told(bundle, items, monkeypatch, right), RULES, Question(after_ms=NOW))
     assert 1.0 == found["systems"]["model"]["item"]["mrr"]["5"]
     assert 1.0 == found["coverage"]
+
+
+def test_counted_elsewhere(bundle: Bundle, tmp_path: Path) -> None:
+    """With a history, baselines count in it alone: what the log itself shows beside the events asked for is no help."""
+    log = read(
+        write_log(
+            tmp_path / "log", [event(f"u{user}", item, NOW + at) for user in range(3) for at, item in enumerate("ab")]
+        )
+    )
+    past = read(write_log(tmp_path / "past", [event("v", item, NOW + at) for at, item in enumerate("acacb")]))
+    found = measure(log, bundle, RULES, Question(last=True), history=past)["systems"]
+    # b once, a and c twice: third. After a came c twice, never b.
+    assert pytest.approx(1 / 3, abs=1e-4) == found["popularity"]["item"]["mrr"]["5"]
+    assert 0.0 == found["markov"]["item"]["hr"]["20"]
+    assert 0.0 == measure(log, bundle, RULES, Question(last=True))["systems"]["markov"]["item"]["hr"]["20"]
