@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.evaluation import MISSING
 from models.log import Log
 
 LATEST: Final = 20
 REACH: Final = 5
-MISSING: Final = 2**62  # the place of an item that is not named: behind any other
+
 
 Ints = NDArray[np.int64]
 

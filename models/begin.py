@@ -56,7 +56,7 @@ def _rest(
     if categories is not None and categories.shape == (former.catalog.categories, former.dim):
         known = torch.from_numpy(theirs > 0)
         encoder.category_rows.weight[known] = torch.from_numpy(categories[theirs] / scale)[known]
-    _take(encoder.code_rows, former.parts.codes)
+    _take(encoder.code_rows, former.parts.codes)  # the scale is in them, and begins as 1
     by_scale: dict[str, Tensor] = {
         "type_rows": encoder.type_rows.weight,
         "gap_rows": encoder.gap_rows.weight,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.sequences import Split
 
 TOPS: Final = (5, 10, 20)
+MISSING: Final = 2**62  # the place of an item that cannot be named
 BLOCK: Final = 512
 
 
@@ -44,7 +45,7 @@ def evaluate(
         scores["category"] = popularity + same * (popularity.max() + 1)
         for name, score in scores.items():
             found = rank(score, target, left_out)
-            found[unnamed[target]] = len(unnamed)
+            found[unnamed[target]] = MISSING
             ranks[name].append(found)
     return {name: figures(np.concatenate([np.zeros(0, np.int64), *found])) for name, found in ranks.items()}
 

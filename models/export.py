@@ -144,7 +144,7 @@ def _items(encoder: Encoder, constants: dict[str, NDArray[Any]]) -> list[Any]:
     if not sizes.codes:
         return [node("Gather", ["item_rows", "item_index"], ["item_x"])]
     constants |= {
-        "code_rows": array_of(encoder.code_rows) * np.float32(sizes.dim**0.25),  # of two together: √dim
+        "code_rows": array_of(encoder.scaled_codes()) * np.float32(sizes.dim**0.25),  # of two together: √dim
         "items": np.array(sizes.items, np.int64),
         "codes": np.array(sizes.codes, np.int64),
     }

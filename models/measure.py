@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import baselines
-from models.baselines import MISSING, Asked
+from models.baselines import Asked
 from models.bundle import Bundle
 from models.calibration import measure as probabilities
 from models.calibration import table as probability_table
-from models.evaluation import rank
+from models.evaluation import MISSING, rank
 from models.labels import sample
 from models.log import Log
 from models.prequential import DAY_MS, Before, go_through

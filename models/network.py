@@ -64,7 +64,7 @@ class Encoder(nn.Module):
     x = √dim · (e + A[category] + G[gap] + T[type] + S scalars + K text), where e is the item's own part: E[item], plus
     the mean of its attributes, plus L · the mean text of its reviews; an item's vector is normalise(e + A[category]).
     Row 0 of E and A is zero and stays so: what is unknown says nothing. With K codes, an unknown item of code c has
-    e = S[c div K] ∘ S[K + c mod K], random signs that stay what they are, of length 1, nearly at right angles to all
+    e = S[c div K] ∘ S[K + c mod K], random signs that stay, all of one learnt length, nearly at right angles to all
     others: nothing is known of it but that it is the same again.
     """
 
@@ -100,6 +100,7 @@ class Encoder(nn.Module):
         with torch.no_grad():
             self.item_rows.weight[0] = 0
             self.category_rows.weight[0] = 0
+        self.code_scale = nn.Parameter(torch.ones(()))  # how much it says that an unknown item is the same, beside A
         self.register_buffer("code_rows", torch.randn(2 * sizes.codes, dim).sign() * dim**-0.25)
         self.register_buffer("gap_edges", torch.tensor(GAP_EDGES), persistent=False)
         for name in ("category", "attributes", "attribute_starts", "text"):
@@ -137,7 +138,13 @@ class Encoder(nn.Module):
     def signs(self, code: Tensor) -> Tensor:
         """What stands for an item that the catalog lacks, by its code; float [..., dim]."""
         count = self.sizes.codes
-        return self.code_rows[code.div(count, rounding_mode="floor")] * self.code_rows[count + code % count]
+        first, second = self.code_rows[code.div(count, rounding_mode="floor")], self.code_rows[count + code % count]
+        return self.code_scale * first * second
+
+    def scaled_codes(self) -> Tensor:
+        """The code rows with the scale in the first half, so that products of pairs are what :meth:`signs` gives."""
+        count = self.sizes.codes
+        return torch.cat([self.code_scale * self.code_rows[:count], self.code_rows[count:]])
 
     def _attributes(self, rows: Tensor, starts: Tensor) -> Tensor:
         """Mean row of the attributes of `rows` int64 [n], float [n, dim]; zeros where there is none."""

@@ -288,4 +288,4 @@ def _settle(encoder: Encoder, split: Split, fit: Fit) -> None:
 def _parts(encoder: Encoder) -> Parts:
     """What stands for an item that the catalog lacks."""
     with torch.no_grad():
-        return Parts(encoder.code_rows.numpy().copy(), encoder.category_rows.weight.numpy().copy())
+        return Parts(encoder.scaled_codes().numpy().copy(), encoder.category_rows.weight.numpy().copy())
