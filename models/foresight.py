@@ -31,6 +31,15 @@ class Foresight:
         within = np.cumsum(chunks[:, 2] - chunks[:, 1] + 1) <= QUESTIONS_MAX
         return cls(split, chunks[within], ~split.nameable())
 
+    def had(self, place: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which events, at `place`, are of an item that the user had at any time before, bool [windows, steps]."""
+        split = self.split
+        had = np.zeros(target.shape, bool)
+        for row, step in np.argwhere(target > 0).tolist():
+            end = int(place[row, step])
+            had[row, step] = split.item[end] in split.item[split.log.starts[split.user[end]] : end]
+        return had
+
     def hr(self, encoder: Encoder, data: Steps, space: Space) -> float:
         """HR@10 of the events that have a window before them, all ties against us; 0 if there is none."""
         split, hits, asked = self.split, 0, 0
@@ -41,6 +50,8 @@ class Foresight:
                 chunks = self.chunks[start : start + BLOCK]
                 place = places(chunks)
                 target = split.targets(chunks, place)
+                if split.unseen:
+                    target = np.where(self.had(place[:, 1:], target), 0, target)
                 there = np.nonzero(target)
                 inputs = {
                     name: torch.from_numpy(array).to(every.device) for name, array in data.inputs(place[:, :-1]).items()

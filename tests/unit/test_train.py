@@ -367,3 +367,30 @@ def test_nothing_held_out_is_read_for_its_words(tmp_path: Path) -> None:
         hashes = set(bundles.load(tmp_path / held_out).text.hashes.tolist())
         assert hash32("common") in hashes
         assert (hash32("1") in hashes) == there
+
+
+def test_shuffled_labels_give_chance(trained: Bundle, tmp_path: Path) -> None:
+    """Items dealt out anew among all events: nothing can be foreseen, and no figure says otherwise."""
+    lines = [orjson.loads(line) for line in (trained.folder.parent / "log.jsonl").read_bytes().splitlines()]
+    dealt = np.random.default_rng(0).permutation(len(lines))
+    for line, other in zip(lines, [lines[number]["item_id"] for number in dealt], strict=True):
+        line["item_id"] = other
+        for name in ("category_id", "category_name", "item_name", "price", "text"):
+            line.pop(name, None)
+    log = write_log(tmp_path / "log", lines)
+    assert interest(["model", "train", str(log), *TINY, "--compare=no", "--output", str(tmp_path / "b")]) == 0
+    figures = bundles.load(tmp_path / "b").metrics["validation"]["systems"]
+    assert figures["lstm"]["hr@10"] < 0.05 < trained.metrics["validation"]["systems"]["lstm"]["hr@10"] / 2
+    assert figures["lstm"]["hr@10"] < figures["popularity"]["hr@10"] + 0.03
+
+
+def test_training_ends_when_it_gets_no_better(trained: Bundle, tmp_path: Path) -> None:
+    """`--patience`: after so many epochs without a better HR@10 it ends, and the best epoch's weights are kept."""
+    log = trained.folder.parent / "log.jsonl"
+    options = ["--dim=16", "--hidden=16", "--unseen", "--compare=no", "--epochs=40", "--rate=0.05", "--patience=2"]
+    assert interest(["model", "train", str(log), "--output", str(tmp_path / "b"), *options]) == 0
+    metrics = bundles.load(tmp_path / "b").metrics
+    hits = [epoch["hr@10"] for epoch in metrics["training"]]
+    best = hits.index(max(hits))
+    assert best + 2 == len(hits) - 1 < 39
+    assert metrics["validation"]["systems"]["lstm"]["hr@10"] == pytest.approx(max(hits), abs=0.002)
