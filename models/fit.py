@@ -213,7 +213,7 @@ class Fit:
         return bool(self.options.patience) and self.epoch - self.best.epoch >= self.options.patience
 
     def save(self, path: Path) -> None:
-        """Write all that is needed to go on, at once or not at all."""
+        """Write all that is needed to go on, at once or not at all; not the random numbers of a GPU."""
         state: dict[str, Any] = {
             "options": repr(self.options),
             "encoder": self.encoder.state_dict(),

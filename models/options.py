@@ -9,6 +9,7 @@ ENCODERS: Final = ("lstm", "gru", "rnn", "cnn", "dnn", "none")
 LOSSES: Final = ("sampled", "full", "bpr")
 SPLITS: Final = ("time", "last", "sessions")
 TEXTS: Final = ("tfidf", "word2vec", "glove", "none")
+DEVICES: Final = ("cpu", "cuda")
 OPTIONAL: Final = ("category_index", "price", "quantity", "rating", "text")
 
 #: What some fields are called and between what they lie; ends are allowed.
@@ -84,7 +85,13 @@ class Options:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, among in (("encoder", ENCODERS), ("loss", LOSSES), ("split", SPLITS), ("text", TEXTS)):
+        for name, among in (
+            ("encoder", ENCODERS),
+            ("loss", LOSSES),
+            ("split", SPLITS),
+            ("text", TEXTS),
+            ("device", DEVICES),
+        ):
             if getattr(self, name) not in among:
                 raise UsageError(f"{name} expected among {', '.join(among)}, got {getattr(self, name)!r}")
         unknown = [name for name in self.without if name not in OPTIONAL]

@@ -118,7 +118,7 @@ class Prepared:
             encoder=options.encoder,
             codes=options.codes,
         )
-        return Encoder(sizes, self.about, (options.dropout_in, options.dropout_out)).to(options.device)
+        return Encoder(sizes, self.about, (options.dropout_in, options.dropout_out))
 
 
 def log_of(source: Source, say: Say) -> tuple[Log, list[Dropped]]:

@@ -73,10 +73,12 @@ def train(
     and the first one writes.
 
     Raises:
-        UsageError: no such file, no events, too few users, or `output` holds something else.
+        UsageError: no such file, no events, too few users, `output` holds something else, or there is no such device.
         BundleError: the graph does not step as it runs, or a former bundle is damaged.
     """
     folder.replaceable(output)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda expected, but PyTorch finds no GPU here; train with --device cpu")
     work = work or Work()
     with together() as number:
         if number:

@@ -135,6 +135,8 @@ def test_a_log_of_ones_own(trained: Bundle, tmp_path: Path, capsys: pytest.Captu
         (["--means=1.5"], "decays expected above 0 up to 1"),
         (["--encoder=transformer"], "encoder expected among lstm, gru, rnn, cnn, dnn, none, got 'transformer'"),
         (["--dropout-in=1"], "dropout_in expected from 0 to 0.95, got 1"),
+        (["--device=tpu"], "device expected among cpu, cuda, got 'tpu'"),
+        (["--without=gap"], "without expected inputs among category_index"),
         (["--patience=2", "--held-out=0"], "patience expected with something held out"),
         (["--compare=gru,best"], "expected among lstm, gru, rnn, cnn, dnn, none, got 'best'"),
         (["--until=2001-01-01"], "expected events that are within the limits, got none"),
@@ -394,3 +396,14 @@ def test_training_ends_when_it_gets_no_better(trained: Bundle, tmp_path: Path) -
     best = hits.index(max(hits))
     assert best + 2 == len(hits) - 1 < 39
     assert metrics["validation"]["systems"]["lstm"]["hr@10"] == pytest.approx(max(hits), abs=0.002)
+
+
+def test_no_gpu_is_told(trained: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device that is not there ends the training before anything is read."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here: --device cuda would train on it")
+    given = ["model", "train", str(trained.folder.parent / "log.jsonl"), "--output", str(tmp_path / "b")]
+    assert interest([*given, "--device=cuda"]) == 2
+    assert "device cuda expected, but PyTorch finds no GPU here" in capsys.readouterr().err
