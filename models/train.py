@@ -162,6 +162,7 @@ def fitted(
         if former is not None:
             found = begin(encoder, former, prepared.catalog)
             work.say(f"begun with {former.folder}: {found} of {prepared.catalog.items - 1} items found in it")
+        encoder = encoder.to(options.device)
         fit = Fit(
             encoder, prepared.split, prepared.steps, options, each_epoch=work.each_epoch or work.curves is not None
         )
