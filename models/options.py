@@ -52,7 +52,7 @@ class Options:
     dim: int = 48
     hidden: int = 64
     decays: tuple[float, ...] = (1.0, 0.6)  # of means of the events beside the encoder, see models.network
-    codes: int = 0  # rows of random signs, of which pairs tell items apart that the catalog lacks; 0: these say nothing
+    codes: int = 1024  # rows of random signs, of which pairs tell items apart that the catalog lacks; 0: these say nothing
     text: str = "tfidf"
     text_width: int = 16
     sentiment: bool = False  # one more number of a text: how good it says that something is, learnt from ratings
@@ -68,7 +68,7 @@ class Options:
 
     # How.
     loss: str = "sampled"
-    temperature: float = 0.07
+    temperature: float = 0.05
     negatives: int = 1024  # drawn anew each step and shared by the batch; a smaller catalog is taken whole
     negatives_late: int = 0  # in the last quarter, when easy ones teach little; 0: as before
     popularity: float = 0.0  # power of an item's count by which nine in ten negatives are drawn; 0: all uniform

@@ -92,7 +92,7 @@ def test_an_item_never_seen_is_what_its_category_is(trained: Bundle, tmp_path: P
     """An item of the catalog file without an event gets its category's own vector, and can be recommended."""
     catalog = write_log(tmp_path / "catalog", [{"item_id": f"new-{at}", "category_id": "phones"} for at in range(2)])
     log = trained.folder.parent / "log.jsonl"
-    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--catalog", str(catalog)]
+    options = ["--output", str(tmp_path / "b"), "--epochs=1", "--dim=8", "--codes=0", "--catalog", str(catalog)]
     assert interest(["model", "train", str(log), *options]) == 0
     bundle = bundles.load(tmp_path / "b")
     rows = np.flatnonzero(np.char.startswith(bundle.catalog.item_ids, "new-"))
