@@ -52,7 +52,7 @@ class Options:
     dim: int = 48
     hidden: int = 64
     decays: tuple[float, ...] = (1.0, 0.6)  # of means of the events beside the encoder, see models.network
-    codes: int = 1024  # rows of random signs, of which pairs tell items apart that the catalog lacks; 0: these say nothing
+    codes: int = 1024  # rows of random signs, pairs of which tell items apart that the catalog lacks; 0: none of that
     text: str = "tfidf"
     text_width: int = 16
     sentiment: bool = False  # one more number of a text: how good it says that something is, learnt from ratings
