@@ -132,8 +132,9 @@ def with_sentiment(text: TextVectors, sentiment: Sentiment) -> TextVectors:
     `Sentiment.score` but for its length, so its sign says good or bad beside the bias, its size how surely.
 
     It is scaled to half the length that all other columns have together in an expected text, words taken as
-    independent: then it makes up about .45 of a text's unit length, and the rest keeps .9 of its own. From a quarter to
-    twice of that a linear model reads sentiment equally well; the product's category it reads best at a half.
+    independent: then it makes up about .45 of a text's unit length, and the rest keeps .9 of its own. From a quarter of
+    that length to twice of it a linear model reads sentiment equally well; the product's category it reads best at a
+    half.
 
     Words that only `sentiment` knows are left out where `text` has any: they would make the bundle eight times as large
     to tell .002 more of Chinese reviews. Where `text` has none, all of `sentiment` are its words, and a text's feature

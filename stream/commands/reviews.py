@@ -56,7 +56,8 @@ def command(
 
     Sentiment is learnt from the ratings: 4 to 5 is good, 1 to 2 bad, 3 left out; or from --labelled, and then EVENTS
     may be missing. It is the mean probability that a text is good, read from the 64 tokens that the worker keeps of a
-    text, and needs 20 good and 20 bad ones. Keywords are what an item's reviews have more often than all reviews.
+    text, and needs 20 good and 20 bad ones; texts that it was learnt from are among those. Keywords are what an item's
+    reviews have more often than all reviews.
 
     With --held-out a share of the texts is not learnt from but asked for. Beside it stand scikit-learn's own TF-IDF of
     words and of characters of the whole text, with a logistic regression, and what calls everything good.
