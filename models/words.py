@@ -16,8 +16,8 @@ REVIEWS_OF_A_WORD_MIN: Final = 3
 WORDS_MAX: Final = 10_000
 ROUNDS: Final = 6  # of subspace iteration
 
-# Of word2vec, by how often a logistic regression on the mean of 16 numbers tells good from bad Chinese reviews: a window
-# of 20 .879, of 10 .875; five negative samples are no better than two, in twice the time.
+# Of word2vec, by how often a logistic regression on the mean of 16 numbers tells good from bad Chinese reviews: with a
+# window of 20 .879, of 10 .875; five negative samples are no better than two, in twice the time.
 WINDOW: Final = 20
 NEGATIVES: Final = 2
 EPOCHS: Final = 5

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from models import labelled
 from models.features import text_tokens
 from models.formats import Mapped
 from models.keywords import keywords, named, texts
@@ -168,6 +169,26 @@ def test_texts_as_they_stand(tmp_path: Path) -> None:
     assert ["好 x", "y" * 10_000] == list(texts(path))
     (tmp_path / "t.csv").write_text("user_id,item_id,timestamp,text\nu,a,9,fine\nu,a,x,late\nu,a,9,\n")
     assert ["fine"] == list(texts(tmp_path / "t.csv", form="csv", mapped=Mapped(type="review")))
+
+
+def test_a_log_by_its_ratings(tmp_path: Path) -> None:
+    """Reviews with text and a rating that says something; their texts are found by their tokens."""
+    told: list[dict[str, Any]] = [
+        {"rating": 5, "text": "Love it"},
+        {"rating": 3, "text": "So so"},
+        {"rating": 1.5, "text": "太差"},
+        {"text": "none"},
+        {"rating": 4},
+    ]
+    lines = [event("u", "a", END_MS + number, type="review", **fields) for number, fields in enumerate(told)]
+    log = read(write_log(tmp_path / "log", lines))
+    found = labelled.rated(log, ["太差", "So so", "unknown", "Love it"])
+    assert ["Love it", "太差"] == found.texts
+    assert [True, False] == found.good.tolist()
+    assert token_rows([text_tokens("Love it"), text_tokens("太差")]).tolist() == found.tokens.tolist()
+    assert ["", ""] == labelled.rated(log).texts
+    with pytest.raises(InterestError, match="expected the log's texts when it was read again, got others"):
+        labelled.rated(log, ["Love it"])
 
 
 def test_keywords_are_what_others_lack() -> None:

@@ -4,7 +4,6 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +12,11 @@ from numpy.typing import NDArray
 from models import comparison, labelled
 from models.features import Features, TextVectors, text_tokens
 from models.labelled import Labelled
-from models.log import read as read_log
 from models.sentiment import Sentiment, by_rating, features, learn, with_sentiment
 from models.words import learn as learn_words
 from stream.contract import hash32
 from stream.decode import token_rows
 from stream.errors import InterestError, UsageError
-from tests.logs import END_MS, event, write_log
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "reviews"
 MOODS = {True: ["love", "great", "happy", "很好", "满意"], False: ["bad", "broken", "sad", "太差", "失望"]}
@@ -272,26 +269,6 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"label,text\n1,\xff\xfe\n")
     with pytest.raises(UsageError, match=r"t.csv: expected text as UTF-8: 'utf-8' codec can't decode byte 0xff"):
         labelled.read(tmp_path / "t.csv", "label", "text")
-
-
-def test_a_log_by_its_ratings(tmp_path: Path) -> None:
-    """Reviews with text and a rating that says something; their texts are found by their tokens."""
-    told: list[dict[str, Any]] = [
-        {"rating": 5, "text": "Love it"},
-        {"rating": 3, "text": "So so"},
-        {"rating": 1.5, "text": "太差"},
-        {"text": "none"},
-        {"rating": 4},
-    ]
-    lines = [event("u", "a", END_MS + number, type="review", **fields) for number, fields in enumerate(told)]
-    log = read_log(write_log(tmp_path / "log", lines))
-    found = labelled.rated(log, ["太差", "So so", "unknown", "Love it"])
-    assert ["Love it", "太差"] == found.texts
-    assert [True, False] == found.good.tolist()
-    assert tokens_of("Love it", "太差").tolist() == found.tokens.tolist()
-    assert ["", ""] == labelled.rated(log).texts
-    with pytest.raises(InterestError, match="expected the log's texts when it was read again, got others"):
-        labelled.rated(log, ["Love it"])
 
 
 def test_held_out_by_text() -> None:
