@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.clean import Limits, clean
-from models.formats import Mapped
 from models.formats import read as read_rows
 from models.golden import UNIT_TOLERANCE, whole
 from models.log import AS_NAMED, JSON, Log, Names, read
+from models.rows import Mapped
 from models.windows import Windows
 from stream import window as stored
 from stream.apply import Arrivals, apply

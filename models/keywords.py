@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import HashTable, text_tokens
-from models.formats import Mapped
 from models.formats import read as read_rows
 from models.log import AS_NAMED, JSON
+from models.rows import Mapped
 from stream.contract import TEXT_MAX_CHARS
 from stream.eventfile import open_events
 

@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.formats import Mapped
 from models.formats import read as read_rows
+from models.rows import Mapped
 from stream.decode import Decoded, decode
 from stream.errors import UsageError
 from stream.eventfile import open_events

@@ -12,10 +12,10 @@ from models import sentiment, sequences, words
 from models.bundle import Catalog, TextVectors
 from models.clean import Dropped, Limits, clean
 from models.features import OTHER, Features
-from models.formats import Mapped
 from models.log import AS_NAMED, JSON, Log, catalog_lists, read
 from models.network import About, Encoder, Sizes
 from models.options import Options
+from models.rows import Mapped
 from models.sequences import LEARNT, Split, Steps
 from stream import contract
 from stream.errors import UsageError

@@ -12,8 +12,8 @@ from stream.commands.logs import ISO, with_log
 if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.clean import Limits
-    from models.formats import Mapped
     from models.log import Log
+    from models.rows import Mapped
 
 
 @click.command(short_help="Rank a log's events by the vectors that stood before them.")

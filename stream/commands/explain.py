@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from models.clean import Limits
-    from models.formats import Mapped
+    from models.rows import Mapped
 
 USERS = 3
 BAR = 8  # characters of the longest bar

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from models.clean import Limits
-    from models.formats import Mapped
+    from models.rows import Mapped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def with_log(command: Command) -> Command:
 
 
 def _mapped(options: dict[str, Any]) -> "Mapped":
-    from models.formats import Mapped
+    from models.rows import Mapped
 
     if len(options["separator"]) != 1:
         raise click.BadParameter(f"expected one character, got {options['separator']!r}", param_hint="--separator")

@@ -10,7 +10,7 @@ from stream.commands.logs import with_log
 
 if TYPE_CHECKING:
     from models.clean import Limits
-    from models.formats import Mapped
+    from models.rows import Mapped
 
 
 @click.command(short_help="Add a log's new items to a bundle without training.")

@@ -12,10 +12,10 @@ from stream.commands.text import counted, printable
 if TYPE_CHECKING:
     from models.clean import Limits
     from models.comparison import Told
-    from models.formats import Mapped
     from models.labelled import Labelled
     from models.log import Log
     from models.opinions import Opinion
+    from models.rows import Mapped
 
 ITEM_WIDTH = 24
 

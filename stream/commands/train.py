@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from models.clean import Limits
     from models.fit import Progress
-    from models.formats import Mapped
     from models.options import Options
+    from models.rows import Mapped
 
     Say = Callable[[str], None]
     Step = Callable[[Progress], None]

@@ -11,8 +11,8 @@ from stream.commands.training import said, with_options
 
 if TYPE_CHECKING:
     from models.clean import Limits
-    from models.formats import Mapped
     from models.options import Options
+    from models.rows import Mapped
 
 
 @click.command(short_help="Search for the options of training that suit a log.")

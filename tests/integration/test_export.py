@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
-from models.formats import Mapped
 from models.log import read
+from models.rows import Mapped
 from stream.commands import run as interest
 from stream.connect import admin
 from tests.integration.conftest import Names

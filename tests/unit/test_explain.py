@@ -12,8 +12,8 @@ from models import bundle as bundles
 from models.bundle import Bundle
 from models.clean import Limits
 from models.explain import Explained, described, explain, held, item_row, lines_of
-from models.formats import Mapped
 from models.log import Log, read
+from models.rows import Mapped
 from stream import contract
 from stream.errors import BundleError, InterestError, UsageError
 from stream.rules import Rules

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from models.formats import ORDER_MS, Mapped, Row, read, time_ms
+from models.formats import ORDER_MS, read
 from models.log import read as read_log
+from models.rows import Mapped, Row, time_ms
 from stream.contract import EVENT_TYPES, amount_code, hash64
 from stream.errors import InterestError, UsageError
 

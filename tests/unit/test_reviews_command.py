@@ -12,10 +12,10 @@ import pytest
 
 from models import labelled
 from models.features import text_tokens
-from models.formats import Mapped
 from models.keywords import keywords, named, texts
 from models.log import read
 from models.opinions import opinions
+from models.rows import Mapped
 from stream.commands.reviews import command
 from stream.contract import hash32
 from stream.decode import token_rows
