@@ -125,9 +125,8 @@ class Encoder(nn.Module):
         """The own part e of items, float [..., dim]; rows from `sizes.items` on are codes."""
         known = torch.where(rows < self.sizes.items, rows, 0)
         e: Tensor = self.item_rows(known)
-        about = cast(Tensor, self.about_attribute_starts)
         if len(cast(Tensor, self.about_attributes)):
-            e = e + self._attributes(known.reshape(-1), about).reshape(e.shape)
+            e = e + self._attributes(known.reshape(-1)).reshape(e.shape)
         if cast(Tensor, self.about_text).shape[1]:
             e = e + self.item_text(cast(Tensor, self.about_text)[known])
         if self.sizes.codes:
@@ -146,9 +145,9 @@ class Encoder(nn.Module):
         count = self.sizes.codes
         return torch.cat([self.code_scale * self.code_rows[:count], self.code_rows[count:]])
 
-    def _attributes(self, rows: Tensor, starts: Tensor) -> Tensor:
+    def _attributes(self, rows: Tensor) -> Tensor:
         """Mean row of the attributes of `rows` int64 [n], float [n, dim]; zeros where there is none."""
-        links = cast(Tensor, self.about_attributes)
+        links, starts = cast(Tensor, self.about_attributes), cast(Tensor, self.about_attribute_starts)
         distinct, place = torch.unique(rows, return_inverse=True)
         ends = torch.cat([starts[1:], starts.new_tensor([len(links)])])
         counts = (ends - starts)[distinct]

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from sklearn.linear_model import Ridge
 
 from models.bundle import Bundle, Catalog, Parts, Probability
+from models.features import HashTable
 from models.log import Log
 from stream.errors import UsageError
 
@@ -147,11 +148,7 @@ def _only(catalog: Catalog, known: int, usable: NDArray[np.int64]) -> Catalog:
 
 def _rows(log: Log, catalog: Catalog) -> NDArray[np.int64]:
     """The row of each event's item, int64 [events]; 0 where the catalog lacks it."""
-    order = np.argsort(catalog.item_hashes, kind="stable")
-    hashes = log.events["item"]
-    at = np.minimum(np.searchsorted(catalog.item_hashes, hashes, sorter=order), len(order) - 1)
-    found: NDArray[np.int64] = np.where(catalog.item_hashes[order[at]] == hashes, order[at], 0)
-    return found
+    return HashTable.build(catalog.item_hashes).find(log.events["item"])
 
 
 def _neighbours(bundle: Bundle, log: Log, catalog: Catalog, whole: Floats) -> tuple[Floats, Floats]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import Features
+from models.features import Features, HashTable
 from models.log import Log
 from models.turns import held
 from models.windows import Windows
@@ -43,8 +43,7 @@ class Items:
 
     def find(self, hashes: NDArray[np.uint64]) -> Ints:
         """Entries of items by hash, each of which must be there."""
-        order = np.argsort(self.hashes, kind="stable")
-        return order[np.searchsorted(self.hashes, hashes, sorter=order)]
+        return HashTable.build(self.hashes).find(hashes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,6 @@ class Work:
     compared: tuple[str, ...] = ()  # encoders that are trained in the same way, to be told apart in the report
     former: Path | None = None  # a bundle to begin with
     curves: Path | None = None  # a folder for TensorBoard
-    each_epoch: bool = False  # what is held out is asked after every epoch
     say: Say = field(default=lambda line: None)
     progress: Step = field(default=lambda progress: None)
 
@@ -163,9 +162,7 @@ def fitted(
             found = begin(encoder, former, prepared.catalog)
             work.say(f"begun with {former.folder}: {found} of {prepared.catalog.items - 1} items found in it")
         encoder = encoder.to(options.device)
-        fit = Fit(
-            encoder, prepared.split, prepared.steps, options, each_epoch=work.each_epoch or work.curves is not None
-        )
+        fit = Fit(encoder, prepared.split, prepared.steps, options, each_epoch=work.curves is not None)
         checkpoint = _checkpoint(output, options.encoder) if output else None
         if checkpoint is not None and checkpoint.exists():
             fit.resume(checkpoint)

@@ -85,7 +85,7 @@ def command(
             output,
             options,
             load().rules,
-            Work(compared, former, tensorboard, False, say, step),
+            Work(compared, former, tensorboard, say, step),
             shlex.join(words),
         )
         if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks
