@@ -12,7 +12,7 @@ from models.baselines import Asked
 from models.bundle import Bundle
 from models.calibration import measure as probabilities
 from models.calibration import table as probability_table
-from models.evaluation import MISSING, rank
+from models.evaluation import MISSING, TOPS, figures, rank
 from models.labels import sample
 from models.log import Log
 from models.prequential import DAY_MS, Before, go_through
@@ -22,7 +22,6 @@ from stream.contract import EVENT_TYPES
 from stream.errors import UsageError
 from stream.rules import Rules
 
-TOPS: Final = (5, 10, 20)
 HELD_OUT: Final = 0.05  # share of the log's events asked for, the latest, where nothing else is said
 BLOCK: Final = 256
 #: Groups of the events asked for: by events in the window before, by how often the item came among what is counted
@@ -173,10 +172,10 @@ def table(found: dict[str, Any]) -> list[str]:
         "| asked for | | " + " | ".join(f"{name}@{top}" for name in ("HR", "NDCG", "MRR") for top in TOPS) + " |",
         "| --- | --- |" + " --: |" * (3 * len(TOPS)),
     ]
-    for group in dict.fromkeys(group for figures in found["systems"].values() for group in figures):
-        for system, figures in found["systems"].items():
-            if group in figures and (" " not in group or system == "model"):
-                one = figures[group]
+    for group in dict.fromkeys(group for told in found["systems"].values() for group in told):
+        for system, told in found["systems"].items():
+            if group in told and (" " not in group or system == "model"):
+                one = told[group]
                 cells = [f"{one[name][str(top)]:.4f}" for name in ("hr", "ndcg", "mrr") for top in TOPS]
                 lines.append(f"| {group} ({one['asked']:,}) | {system} | {' | '.join(cells)} |")
     if "probability" in found:
@@ -275,17 +274,9 @@ def _groups(log: Log, about: Asked, before: Before) -> dict[str, NDArray[np.bool
 
 
 def _figures(places: Ints) -> dict[str, Any]:
-    found: dict[str, Any] = {"asked": len(places), "hr": {}, "ndcg": {}, "mrr": {}}
-    for top in TOPS:
-        hit = places < top
-        found["hr"][str(top)] = _mean(hit)
-        found["ndcg"][str(top)] = _mean(np.where(hit, 1 / np.log2(places + 2), 0))
-        found["mrr"][str(top)] = _mean(np.where(hit, 1 / (places + 1), 0))
-    return found
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return round(float(values.sum()) / max(1, len(values)), 4)
+    flat = figures(places)
+    by_name = {name: {str(top): flat[f"{name}@{top}"] for top in TOPS} for name in ("hr", "ndcg", "mrr")}
+    return {"asked": len(places), **by_name}
 
 
 def _named(what: str, low: int, high: int | None) -> str:
