@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +58,7 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
         fetcher._records = BareResults()  # nothing is fetched before there are partitions
-        request = fetcher._proc_fetch_request
-
-        async def collected(*arguments: Any) -> bool:
-            has_arrived: bool = await request(*arguments)
-            if has_arrived:
-                await self.consumer.collect()
-                await self.consumer.pause()
-            return has_arrived
-
-        fetcher._proc_fetch_request = collected
+        fetcher._proc_fetch_request = collecting(fetcher._proc_fetch_request, self.consumer)
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 
@@ -97,6 +88,24 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+
+def collecting(request: Callable[..., Awaitable[bool]], consumer: "Consumer") -> Callable[..., Awaitable[bool]]:
+    """A fetch request, after whose answer events are collected and may gather; True: something has arrived."""
+
+    async def collected(*arguments: Any) -> bool:
+        has_arrived = await request(*arguments)
+        if has_arrived:
+            try:
+                await consumer.collect()
+                await consumer.pause()
+            except asyncio.CancelledError:
+                # The client closes, or partitions went. It waits for what it cancelled, and where that raises its own
+                # close breaks off midway: the worker would never come to its end.
+                return False
+        return has_arrived
+
+    return collected
 
 
 @contextmanager
