@@ -53,10 +53,16 @@ def put(folder: Path, described: Mapping[str, Any], files: Mapping[str, bytes], 
     whole = {"version": _version(content), "command": command, **content}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     blobs = {**files, DESCRIPTION: text.encode()}
-    _replace(folder.absolute(), blobs)
+    replace(folder, blobs)
 
 
-def _replace(folder: Path, blobs: Mapping[str, bytes]) -> None:
+def replace(folder: Path, blobs: Mapping[str, bytes]) -> None:
+    """Put a bundle's files in place of an older one's, at once; other files are kept.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (folder.with_name(f".{folder.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
     try:

@@ -92,6 +92,17 @@ def zero_states(signature: Signature, batch: int) -> dict[str, NDArray[np.float3
     return {state.name: np.zeros((batch, state.width), np.float32) for state in signature.states}
 
 
+def warm(session: onnxruntime.InferenceSession, signature: Signature, rows: int, steps: int) -> None:
+    """One call of so many rows and steps, of zeros."""
+    sizes = {"batch": rows, "steps": steps}
+    inputs: dict[str, NDArray[Any]] = {}
+    for name, (dtype, axes) in signature.tensors()[0].items():
+        shape = [sizes[axis] if isinstance(axis, str) else int(str(axis)) for axis in axes]
+        inputs[name] = np.zeros(shape, "float32" if dtype == "float" else dtype)
+    inputs["length"] += steps
+    session.run(None, inputs)
+
+
 def run(
     session: onnxruntime.InferenceSession,
     signature: Signature,

@@ -32,10 +32,10 @@ from stream.batch import Counts, Message, Plan
 from stream.consumer import Consumer, Fetched, NotOwnerError
 from stream.encode import Encoded, Encoder
 from stream.ending import EXIT_FAILURE, end
-from stream.metrics import Totals
 from stream.outbox import Outbox, Sending
 from stream.partitioning import Placement
 from stream.producer import Producer
+from stream.serving import Role, Serving, Updates
 from stream.settings import Settings
 from stream.table import SequenceTable
 from stream.unwritten import Unwritten
@@ -77,14 +77,14 @@ class BatchAgent:
         self,
         settings: Settings,
         sources: dict[str, int],
-        encoder: Encoder,
+        serving: Serving,
         table: SequenceTable,
         consumer: Callable[[], Consumer],
         producer: Callable[[], Producer],
     ) -> None:
         self._settings = settings
         self._sources = sources
-        self._encoder = encoder
+        self._serving = serving
         self._table = table
         self._consumer = consumer
         self._rules = settings.rules
@@ -93,12 +93,10 @@ class BatchAgent:
         self._told: set[str] = set()
         # A thread of its own for the model: the loop has heartbeats to send, however long a call takes.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.totals = Totals()
+        self.totals = serving.totals
         self._unwritten = Unwritten(table)
         self._outbox = Outbox(settings, table, producer)
-        self._upkeep = Upkeep(
-            settings, list(sources.values()), encoder, table, self._outbox, self.totals, self._run_model
-        )
+        self._upkeep = Upkeep(settings, list(sources.values()), serving, table, self._outbox, self._run_model)
 
     async def run(self) -> None:
         """Work on batches until the task is cancelled."""
@@ -148,6 +146,11 @@ class BatchAgent:
             self._gauge(consumer)
             await self._or_drop("upkeep", self._slice(consumer, consumer.app.consumer_generation_id))
 
+    async def serve(self, encoder: Encoder, role: Role) -> None:
+        """Swap a model between two batches; states that its forerunner kept are of no use to it."""
+        async with self._consumer().in_hand:
+            self._serving.take(encoder, role)
+
     async def _slice(self, consumer: Consumer, generation: int) -> None:
         await self._begin(consumer, generation)
         await self._upkeep.mend(consumer, generation)
@@ -158,7 +161,7 @@ class BatchAgent:
         """Note what is held now, for the metrics."""
         totals = self.totals
         totals.users = sum(map(self._table.store.users, {tp.partition for tp in consumer.positions}))
-        totals.cached = len(self._encoder.cache)
+        totals.cached = len(self._serving.encoder.cache)
         totals.offsets_gone = consumer.offsets_gone
 
     async def _or_drop(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
@@ -207,13 +210,14 @@ class BatchAgent:
                     sent.encoded.append(await encoding)
                     if following is not None:
                         encoding = asyncio.create_task(self._encode(following))
-                    results = batch.finish(part, sent.encoded[-1], self._encoder, self._form)
+                    results = batch.finish(part, sent.encoded[-1], self._serving.encoder, self._form)
+                    beside = await self._shadow(part)
                 sent.updates += sum(len(result.updates) for result in results.values())
                 if before is not None and not await before:
                     raise NotOwnerError("the batch before it was dropped")
                 await consumer.check_owner(generation)
                 with totals.timed("publish"):
-                    sent.sendings.append(await self._outbox.send(results))
+                    sent.sendings.append(await self._outbox.send(results, beside))
         finally:
             # The model must not be called twice at once.
             await asyncio.gather(encoding, return_exceptions=True)
@@ -249,18 +253,23 @@ class BatchAgent:
         """
         for attempt in range(1, MODEL_ATTEMPTS + 1):
             try:
-                encoded = await self._run_model(partial(batch.encode, plan, self._encoder))
+                encoded = await self._run_model(partial(batch.encode, plan, self._serving.encoder))
                 if len(encoded.fit) and not encoded.fit.any():
-                    await self._run_model(self._encoder.verify)
+                    await self._run_model(self._serving.encoder.verify)
                 return encoded
             except Exception as error:
                 if attempt == MODEL_ATTEMPTS:
                     raise
                 self.totals.retries += 1
                 log.warning("the model failed, it is tried again: %s: %s", type(error).__name__, error)
-                self._encoder.cache.clear()
+                self._serving.encoder.cache.clear()
                 await asyncio.sleep(MODEL_RETRY_S)
         raise AssertionError("unreachable")
+
+    async def _shadow(self, part: Plan) -> Updates:
+        """What the second model makes of a part of a batch, where there is one."""
+        shadow = self._serving.shadow
+        return {} if shadow is None else await self._run_model(partial(shadow.updates, part))
 
     async def _run_model(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

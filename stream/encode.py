@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, verify
-from models.graph import run
+from models.graph import run, warm
 from models.provider import rows as rows_of_a_call
 from stream.contract import EVENT_DTYPE
 from stream.window import Windows
@@ -128,6 +128,10 @@ class Encoder:
     def verify(self) -> None:
         """Run the bundle's golden vectors. Raises BundleError unless the model still gives them."""
         verify(self.bundle, self._session)
+
+    def warm(self, steps: int) -> None:
+        """Make the largest call that comes, of windows of so many `steps`: what a first call sets up is there then."""
+        warm(self._session, self._signature, self._rows_max, steps)
 
     def encode(
         self,

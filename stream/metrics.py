@@ -33,6 +33,9 @@ class Totals:
         self.batches = self.records = self.accepted = self.updates = self.refused = 0
         self.late = self.duplicates = self.applied_before = self.republished = self.not_finite = self.texts_cut = 0
         self.steps = self.advanced = self.reruns = self.retries = 0
+        self.model_swaps = self.models_refused = self.model_checks_failed = 0
+        self.shadow_updates = self.shadow_failures = 0
+        self.models: dict[str, str] = {}  # role -> version
         self.dropped = self.swept = self.rewritten = 0
         #: As seen a moment ago; users are an estimate where they are on disk.
         self.users = self.cached = self.offsets_gone = 0
@@ -83,11 +86,11 @@ class Totals:
 class Metrics(Collector):
     """What `/metrics` shows."""
 
-    def __init__(self, totals: Totals, progress: Progress, stall_s: float, model: str, provider: str) -> None:
+    def __init__(self, totals: Totals, progress: Progress, stall_s: float, provider: str) -> None:
         self._totals = totals
         self._progress = progress
         self._stall_s = stall_s
-        self._model = {"version": model, "provider": provider}
+        self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -106,8 +109,12 @@ class Metrics(Collector):
         yield from self._progressing()
         yield _gauge("interest_users", "Users held; an estimate where they are on disk.", self._totals.users)
         yield _gauge("interest_cached_states", "Users whose model state is in memory.", self._totals.cached)
-        model = GaugeMetricFamily("interest_model_info", "The model served.", labels=list(self._model))
-        model.add_metric(list(self._model.values()), 1)
+        labels = ["version", "provider", "role"]
+        model = GaugeMetricFamily(
+            "interest_model_info", "The models: what serves, what runs in its shadow.", labels=labels
+        )
+        for role, version in self._totals.models.items():
+            model.add_metric([version, self._provider, role], 1)
         yield model
 
     def _counters(self) -> Iterator[Metric]:
@@ -124,6 +131,11 @@ class Metrics(Collector):
             ("model_retries", "Calls of the model that failed and were tried again.", t.retries),
             ("model_steps", "Steps that the model ran.", t.steps),
             ("reruns", "Windows run from their beginning.", t.reruns),
+            ("model_swaps", "Models that took over while the worker ran.", t.model_swaps),
+            ("models_refused", "New models that were refused, the one before serves on.", t.models_refused),
+            ("model_checks_failed", "Looks for a new model that found its place out of reach.", t.model_checks_failed),
+            ("shadow_updates", "Updates of the shadow model, tombstones too.", t.shadow_updates),
+            ("shadow_failures", "Calls of the shadow model that failed, and its vectors not fit.", t.shadow_failures),
             ("offsets_gone", "Offsets gone from the log before they were read.", t.offsets_gone),
         ):
             yield CounterMetricFamily(f"interest_{name}", text, value)

@@ -24,12 +24,15 @@ class Sending:
     changelog: dict[int, list[Sent]] = field(default_factory=dict)
     updates: dict[int, list[Sent]] = field(default_factory=dict)
     letters: list[Sent] = field(default_factory=list)
+    beside: list[Sent] = field(default_factory=list)  # the second model's updates
 
     @property
     def futures(self) -> "list[asyncio.Future[Any]]":
         """One for each record batch."""
         return [
-            future for some in (*self.changelog.values(), *self.updates.values(), self.letters) for future, _ in some
+            future
+            for some in (*self.changelog.values(), *self.updates.values(), self.letters, self.beside)
+            for future, _ in some
         ]
 
 
@@ -55,8 +58,13 @@ class Outbox:
         self._next = dict(ends)
         self.foreign.clear()
 
-    async def send(self, results: Mapping[int, PartitionResult]) -> "Sending":
-        """Hand over what a batch, or a part of it, calls for; to be waited for with :meth:`acknowledged`."""
+    async def send(self, results: Mapping[int, PartitionResult], beside: Mapping[int, Changes]) -> "Sending":
+        """Hand over what a batch, or a part of it, calls for; to be waited for with :meth:`acknowledged`.
+
+        Args:
+            results: by partition.
+            beside: the second model's updates, by partition.
+        """
         now_ms = _now_ms()
         sending = Sending()
         for partition, result in results.items():
@@ -64,6 +72,8 @@ class Outbox:
             sending.updates[partition] = await self._send_updates(partition, result.updates, now_ms)
             if result.letters:
                 sending.letters.extend(await self._send_letters(partition, result.letters, now_ms))
+        for partition, updates in beside.items():
+            sending.beside.extend(await self._send_updates(partition, updates, now_ms, self._settings.shadow_topic))
         return sending
 
     async def acknowledged(self, sendings: Sequence["Sending"]) -> dict[int, Acknowledged]:
@@ -89,9 +99,16 @@ class Outbox:
         await asyncio.gather(*(future for future, _ in sent))
         self._note(partition, sent)
 
-    async def _send_updates(self, partition: int, updates: Changes, now_ms: int) -> list[Sent]:
+    async def publish_beside(self, partition: int, updates: Changes) -> None:
+        """Publish updates of the second model, of one partition."""
+        sent = await self._send_updates(partition, updates, _now_ms(), self._settings.shadow_topic)
+        await asyncio.gather(*(future for future, _ in sent))
+
+    async def _send_updates(
+        self, partition: int, updates: Changes, now_ms: int, topic: str | None = None
+    ) -> list[Sent]:
         entries: Iterable[Entry] = ((key, value, NO_HEADERS) for key, value in updates)
-        return await self._producer().send_batches(self._settings.update_topic, partition, entries, now_ms)
+        return await self._producer().send_batches(topic or self._settings.update_topic, partition, entries, now_ms)
 
     async def _send_letters(self, partition: int, letters: Iterable[Entry], now_ms: int) -> list[Sent]:
         producer, topic = self._producer(), self._settings.deadletter_topic

@@ -75,6 +75,11 @@ class Publisher:
             for partition in range(self._topic.partitions):
                 await self._put(record, partition)
 
+    async def send_to(self, partition: int, records: Iterable[Record]) -> None:
+        """Hand over records, all to one partition. Raises as `send` does."""
+        for record in records:
+            await self._put(record, partition)
+
     async def flush(self) -> None:
         """Send what waits and return once everything is acknowledged. Raises as `send` does."""
         for partition in list(self._batches):

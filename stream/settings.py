@@ -34,7 +34,17 @@ class Settings(BaseSettings):
     )
     update_topic: str = Field("interest-updates", min_length=1, description="topic for updates, compacted")
     deadletter_topic: str = Field("dead-letters", min_length=1, description="topic for refused records")
-    model: Path | None = Field(None, description="folder of the model bundle")
+    model: str | None = Field(
+        None, description="folder or URL of the model bundle, or of a place that `interest model deploy` made"
+    )
+    model_check_s: float = Field(10.0, ge=0, description="seconds between looks for a new model there; 0: none")
+    shadow_model: str | None = Field(
+        None, description="a second model, as `model`, that runs over a share of the users"
+    )
+    shadow_share: float = Field(0.1, gt=0, le=1, description="share of the users that the second model runs over")
+    shadow_topic: str = Field(
+        "interest-updates-shadow", min_length=1, description="topic for the second model's updates, compacted"
+    )
     data_dir: Path = Field(Path("interest-data"), description="folder for local state, one for each worker")
     store: Literal["rocksdb", "memory"] = Field(
         "rocksdb", description="local state: `rocksdb` survives a restart, `memory` is read from the changelog again"
@@ -103,7 +113,7 @@ class Settings(BaseSettings):
             )
         if self.stall_exit_s < self.stall_s:
             problems.append(f"stall_exit_s must not be below stall_s, got {self.stall_exit_s:g} and {self.stall_s:g}")
-        names = [*self.event_topics, self.update_topic, self.deadletter_topic, self.changelog_topic]
+        names = [*self.topics, self.deadletter_topic]
         if len(set(names)) < len(names):
             problems.append(f"event, update, dead-letter and changelog topics must differ, got {', '.join(names)}")
         if problems:
@@ -114,6 +124,16 @@ class Settings(BaseSettings):
     def changelog_topic(self) -> str:
         """The topic that holds every user's table value; Faust's name for it."""
         return f"{self.app_id}-{TABLE}-changelog"
+
+    @property
+    def compacted_topics(self) -> tuple[str, ...]:
+        """Updates, changelog and, with a second model, its updates."""
+        return (self.update_topic, self.changelog_topic, *((self.shadow_topic,) if self.shadow_model else ()))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All that have equal partition counts: events, and what is compacted."""
+        return (*self.event_topics, *self.compacted_topics)
 
     @property
     def rules(self) -> Rules:

@@ -69,7 +69,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         TopicError: a topic exists with other partitions (nothing is made then), or Kafka refuses.
         BrokerError: no broker answers, or it refuses.
     """
-    names = [*settings.event_topics, settings.update_topic, settings.changelog_topic, settings.deadletter_topic]
+    names = [*settings.topics, settings.deadletter_topic]
     with admin(settings.broker) as client:
         there = _describe(client, names)
         partitions = _agree(settings, there, partitions)
@@ -79,7 +79,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
             raise TopicError(f"replication {replication} needs as many brokers, {settings.broker} has {brokers}")
         durable = {"min.insync.replicas": "2" if replication >= 3 else "1"}
         wanted = dict.fromkeys(settings.event_topics, EVENT_CONFIG | durable)
-        wanted |= dict.fromkeys((settings.update_topic, settings.changelog_topic), COMPACT_CONFIG | durable)
+        wanted |= dict.fromkeys(settings.compacted_topics, COMPACT_CONFIG | durable)
         make(client, {name: config for name, config in wanted.items() if name not in there}, partitions, replication)
         if settings.deadletter_topic not in there:
             # Only now is the limit of the event topics known, whoever made them.
@@ -105,7 +105,7 @@ def check(settings: Settings) -> dict[str, TopicInfo]:
         TopicError: names every topic that is missing, or the partition counts that differ; and what to do.
         BrokerError: no broker answers, or it refuses.
     """
-    names = [*settings.event_topics, settings.update_topic, settings.changelog_topic, settings.deadletter_topic]
+    names = [*settings.topics, settings.deadletter_topic]
     with admin(settings.broker) as client:
         there = _describe(client, names)
         brokers = len(client.describe_cluster()["brokers"])
@@ -131,7 +131,7 @@ def find_risks(settings: Settings, topics: Mapping[str, TopicInfo], brokers: int
                 f"topic {name}: message.timestamp.type is {stamp}, expected LogAppendTime; "
                 "a producer's clock decides which events lie in the future"
             )
-    for name in (settings.update_topic, settings.changelog_topic):
+    for name in settings.compacted_topics:
         policy = topics[name].configs["cleanup.policy"]
         if policy != "compact":
             risks.append(

@@ -13,10 +13,9 @@ from mode import get_logger
 from stream.batch import renew
 from stream.consume import read_range
 from stream.consumer import Consumer
-from stream.encode import Encoder
 from stream.errors import TableValueError
-from stream.metrics import Totals
 from stream.outbox import Outbox
+from stream.serving import Serving
 from stream.settings import Settings
 from stream.table import Gap, SequenceTable
 from stream.update import UpdateFormat
@@ -38,18 +37,17 @@ class Upkeep:
         self,
         settings: Settings,
         sources: Sequence[int],
-        encoder: Encoder,
+        serving: Serving,
         table: SequenceTable,
         outbox: Outbox,
-        totals: Totals,
         run: Callable[[Callable[[], Any]], Any],
     ) -> None:
         self._settings = settings
         self._sources = sources
-        self._encoder = encoder
+        self._serving = serving
         self._table = table
         self._outbox = outbox
-        self._totals = totals
+        self._totals = serving.totals
         self._run = run
         self._form = UpdateFormat(settings.update_format, settings.update_categories)
         self._after: dict[int, bytes] = {}  # where the sweep of each partition has come to
@@ -73,11 +71,12 @@ class Upkeep:
             tombstones = [(key, None) for key in keys]
             await consumer.check_owner(generation)
             await self._outbox.publish_updates(partition, tombstones)
+            await self._outbox.publish_beside(partition, self._serving.beside(keys))
             await consumer.check_owner(generation)
             acknowledged = await self._outbox.publish_values(partition, tombstones)
             await consumer.check_owner(generation)
             self.gaps[partition] = self._table.write(partition, tombstones, acknowledged, None)
-            self._encoder.cache.forget([(partition, key) for key in keys])
+            self._serving.forget([(partition, key) for key in keys])
             self._totals.swept += len(keys)
             self._totals.updates += len(keys)
 
@@ -144,7 +143,7 @@ class Upkeep:
         keys = sorted({*healed, *old, *(key for key, _ in stale)})
         values = self._table.read(partition, keys)
         names = [(partition, key) for key in keys]
-        renewed = await self._run(partial(renew, names, values, self._sources, self._encoder, self._form))
+        renewed = await self._run(partial(renew, names, values, self._sources, self._serving.encoder, self._form))
         await consumer.check_owner(generation)
         await self._outbox.publish_updates(partition, [(key, value) for (_, key), value in renewed])
         await consumer.check_owner(generation)

@@ -26,9 +26,12 @@ from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
 from stream.progress import Phase, Progress
+from stream.rollout import Rollout
+from stream.serving import Serving, Shadow
 from stream.settings import TABLE, Settings
 from stream.table import SequenceTable
 from stream.transport import BatchSchema
+from stream.update import UpdateFormat
 from stream.value import source_hash
 from stream.watchdog import Watchdog
 
@@ -108,7 +111,8 @@ def run(settings: Settings) -> None:
 
     Raises:
         UsageError: a setting is missing.
-        BundleError: the model is missing, broken, or does not reproduce its golden vectors.
+        BundleError: a model is missing, broken, or does not reproduce its golden vectors.
+        PlaceError: where a model is to come from cannot be reached.
         BrokerError: no broker answers.
         TopicError: topics are missing or their partition counts differ.
         InterestError: the data folder cannot be written, or is another worker's.
@@ -116,25 +120,21 @@ def run(settings: Settings) -> None:
     set_up_logging(settings.log_level)
     if settings.model is None:
         raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
-    bundle = bundles.load(settings.model)
-    threads = cpus.threads(settings.encoder_threads, cpus.usable())
-    session = bundles.session(bundle, provider=settings.provider, threads=threads)
-    deviation = bundles.verify(bundle, session)
-    log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
-    there = topics.check(settings)
-    sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
-
-    encoder = Encoder(bundle, session, settings.state_cache_users)
-    progress = Progress(time.monotonic())
+    progress, totals = Progress(time.monotonic()), Totals()
     with claim(settings.data_dir):
+        serving, rollouts = models(settings, totals)
+        there = topics.check(settings)
+        sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
         changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
         partitions = {name: info.partitions for name, info in there.items()}
-        app, agent = build(settings, sources, partitions, changelog, encoder)
-        for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(agent.totals)):
+        app, agent = build(settings, sources, partitions, changelog, serving)
+        for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(totals)):
             app.add_future(task)
-        metrics = Metrics(agent.totals, progress, settings.stall_s, model=bundle.version, provider=settings.provider)
+        for rollout in rollouts if settings.model_check_s else ():
+            app.add_future(rollout.follow(settings.model_check_s, agent.serve))
+        metrics = Metrics(totals, progress, settings.stall_s, provider=settings.provider)
         process = Process(app, progress, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
         process.spinner = None  # would write to the terminal
         with ExitStack() as beside:
@@ -147,8 +147,31 @@ def run(settings: Settings) -> None:
             process.execute_from_commandline()
 
 
+def models(settings: Settings, totals: Totals) -> tuple[Serving, list[Rollout]]:
+    """The models that the settings name, proved and warm, and what follows their places."""
+    threads = cpus.threads(settings.encoder_threads, cpus.usable())
+
+    def prepare(bundle: bundles.Bundle) -> Encoder:
+        session = bundles.session(bundle, provider=settings.provider, threads=threads)
+        deviation = bundles.verify(bundle, session)
+        log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
+        encoder = Encoder(bundle, session, settings.state_cache_users)
+        encoder.warm(settings.window_max_events)
+        return encoder
+
+    cache = settings.data_dir / "models"
+    assert settings.model is not None
+    first = Rollout(settings.model, cache / "serving", prepare, totals, "serving")
+    if settings.shadow_model is None:
+        return Serving(first.start(), totals), [first]
+    second = Rollout(settings.shadow_model, cache / "shadow", prepare, totals, "shadow")
+    form = UpdateFormat(settings.update_format, settings.update_categories)
+    shadow = Shadow(second.start(), settings.shadow_share, form, totals)
+    return Serving(first.start(), totals, shadow), [first, second]
+
+
 def build(
-    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], changelog: Changelog, encoder: Encoder
+    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], changelog: Changelog, serving: Serving
 ) -> tuple[App, BatchAgent]:
     """The Faust app with its table, and the agent.
 
@@ -157,7 +180,7 @@ def build(
         sources: hashes of the event topics (stream.value).
         partitions: of each topic.
         changelog: what local copies are judged by.
-        encoder: the model.
+        serving: the models.
     """
     count = partitions[settings.changelog_topic]
     hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
@@ -190,7 +213,7 @@ def build(
     agent = BatchAgent(
         settings,
         sources,
-        encoder,
+        serving,
         table,
         consumer=lambda: cast(Consumer, app.consumer),
         producer=lambda: cast(Producer, app.producer),

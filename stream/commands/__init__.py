@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": "Show users' interest vectors as they change.",
     "inspect": "Show one user's window and vector.",
     "erase": "Forget a user, or many.",
+    "republish": "Give every user a vector of the model that serves now.",
     "deadletters": "Show the records that were refused, or send them once more.",
     "export": "Write the events of a topic to Parquet files.",
     "model": "Train and export a model from an event log.",

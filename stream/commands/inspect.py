@@ -34,10 +34,10 @@ def command(settings: Settings, user: str, as_json: bool) -> None:
     The window is read from the changelog, as a worker would recover it. With --model the model is run over it, names
     are shown for ids, and the vector is compared with the last update. Without it, items are shown as hashes.
     """
-    from models import bundle as bundles  # bring ONNX Runtime along, which takes a moment
+    from models import place  # brings ONNX Runtime along, which takes a moment
     from stream.look import encode, look
 
-    bundle = None if settings.model is None else bundles.load(settings.model)
+    bundle = None if settings.model is None else place.load(settings.model)
     seen = look(settings, user)
     vector = None
     if bundle is not None and len(seen.state.events):

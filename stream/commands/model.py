@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stream.commands import evaluate, explain, refresh, reviews, train, tune
+from stream.commands import evaluate, explain, place, refresh, reviews, train, tune
 from stream.commands.logs import ISO
 
 
@@ -23,6 +23,9 @@ command.add_command(evaluate.command, "evaluate")
 command.add_command(explain.command, "explain")
 command.add_command(refresh.command, "refresh")
 command.add_command(reviews.command, "reviews")
+command.add_command(place.deploy, "deploy")
+command.add_command(place.rollback, "rollback")
+command.add_command(place.fetch, "fetch")
 
 
 @command.command(short_help="Write an event log of a simulated shop.")

@@ -16,7 +16,9 @@ METAVARS = {
     "event_topics": "NAMES",
     "update_topic": "NAME",
     "deadletter_topic": "NAME",
-    "model": "FOLDER",
+    "model": "PLACE",
+    "shadow_model": "PLACE",
+    "shadow_topic": "NAME",
     "data_dir": "FOLDER",
 }
 

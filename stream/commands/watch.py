@@ -105,7 +105,7 @@ def _lean_as_told(update: dict[str, Any], _vector: Vector) -> str:
 
 def _lean_by(settings: Settings) -> Leaning:
     """Leanings by a bundle's category vectors, for updates that are its own."""
-    from models.bundle import load  # a bundle brings ONNX Runtime along, which takes a moment
+    from models.place import load  # brings ONNX Runtime along, which takes a moment
     from stream.update import leaning
 
     assert settings.model is not None

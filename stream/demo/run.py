@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 import models
-from models import bundle as bundles
+from models import place
 from models.products import Shop
 from stream.broker import Broker
 from stream.demo import report, topics
@@ -84,13 +84,14 @@ def run(settings: Settings, options: Options) -> int:
 
 def _start(settings: Settings, options: Options, console: Console, stack: ExitStack) -> _Started:
     """Model, broker, topics and worker, one after the other; `stack` takes them down in the other order."""
-    folder = (settings.model or default_model()).resolve()
-    bundle = bundles.load(folder)
+    where = settings.model or str(default_model())
+    where = where if "://" in where else str(Path(where).resolve())
+    bundle = place.load(where)
     followed = Followed(Shop(), bundle)
     items, categories = bundle.catalog.items - 1, bundle.catalog.categories - 1
     console.print(f"model    {bundle.version}, {items:,} products in {categories:,} categories")
 
-    settings = settings.model_copy(update={"model": folder, "update_format": "json"})
+    settings = settings.model_copy(update={"model": where, "update_format": "json"})
     broker = broker_s = None
     if options.own_broker:
         at_s = time.monotonic()

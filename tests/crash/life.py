@@ -16,7 +16,9 @@ from stream.consumer import Fetched, NotOwnerError
 from stream.encode import Encoder
 from stream.followed import changelog_message
 from stream.inhand import InHand
+from stream.metrics import Totals
 from stream.producer import Codec, Entry, Sent
+from stream.serving import Serving
 from stream.settings import TABLE, Settings
 from stream.store import MemoryStore
 from stream.table import SequenceTable
@@ -299,7 +301,7 @@ class Life:
         self.agent = BatchAgent(
             settings,
             {EVENTS: 1},
-            encoder,
+            Serving(encoder, Totals()),
             self.table,
             consumer=lambda: cast(Any, self.consumer),
             producer=lambda: cast(Any, producer),
@@ -342,7 +344,7 @@ class Life:
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Every step that is no await of a fake: the model, the write of the table."""
-        write, call = self.table.write, self.agent._encoder.encode
+        write, call = self.table.write, self.agent._serving.encoder.encode
 
         def stepping_write(*arguments: Any) -> Any:
             self.steps.sync("write")
@@ -370,7 +372,7 @@ class Life:
             patch("stream.agent.PART_USERS", PART_USERS),
             patch.object(self.agent, "_run_model", run_model),
             patch.object(self.table, "write", stepping_write),
-            patch.object(self.agent._encoder, "encode", stepping_encode),
+            patch.object(self.agent._serving.encoder, "encode", stepping_encode),
             patch.object(self.agent._upkeep, "_read", read),
         ):
             yield

@@ -29,7 +29,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--events", "0"], 2, "error: Invalid value for '--events': 0 is not in the range x>=1"),
         (["--broker", "x"], 2, "error: wrong broker 'x': expected HOST:PORT, comma between several"),
         (["--broker", "127.0.0.1:1"], 1, "error: no broker answers at 127.0.0.1:1; "),
-        (["--model", "/no/model"], 1, "error: /no/model: expected the folder of a model bundle, got none; "),
+        (["--model", "/no/model"], 1, "error: /no/model: expected a model bundle or a place with some, got none; "),
     ],
 )
 def test_refused(arguments: list[str], code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_missing_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     monkeypatch.setattr(demo, "default_model", lambda: tmp_path / "shop")
     assert run(["demo"]) == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'shop'}: expected the folder of a model bundle, got none; "
+        f"error: {tmp_path / 'shop'}: expected a model bundle or a place with some, got none; "
         "`interest model train` makes one\n"
     )
 

@@ -32,7 +32,7 @@ def progress() -> Progress:
 
 def read(totals: Totals, progress: Progress) -> dict[str, float]:
     """All samples, each under its name with its labels as Prometheus writes them."""
-    metrics = Metrics(totals, progress, 60.0, model="d0ad4ec3", provider="cpu")
+    metrics = Metrics(totals, progress, 60.0, provider="cpu")
     samples = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         assert family.documentation or not family.name.startswith("interest_"), family.name
@@ -101,6 +101,11 @@ def is_of_batch(name: str) -> bool:
         ("rewritten", "interest_rewritten_users_total"),
         ("retries", "interest_model_retries_total"),
         ("offsets_gone", "interest_offsets_gone_total"),
+        ("model_swaps", "interest_model_swaps_total"),
+        ("models_refused", "interest_models_refused_total"),
+        ("model_checks_failed", "interest_model_checks_failed_total"),
+        ("shadow_updates", "interest_shadow_updates_total"),
+        ("shadow_failures", "interest_shadow_failures_total"),
         ("users", "interest_users"),
         ("cached", "interest_cached_states"),
     ],
@@ -196,10 +201,14 @@ def test_placed_users(progress: Progress) -> None:
 
 
 def test_model_and_process(progress: Progress) -> None:
-    """Which model is served, and what the process itself takes: memory must be seen to be bounded."""
-    shown = read(Totals(), progress)
+    """Which models run, each in its role, and what the process itself takes: memory must be seen to be bounded."""
+    totals = Totals()
+    totals.models = {"serving": "d0ad4ec3", "shadow": "0b5e"}
 
-    assert 1 == shown['interest_model_info{provider="cpu",version="d0ad4ec3"}']
+    shown = read(totals, progress)
+
+    assert 1 == shown['interest_model_info{provider="cpu",role="serving",version="d0ad4ec3"}']
+    assert 1 == shown['interest_model_info{provider="cpu",role="shadow",version="0b5e"}']
     assert 0 < shown["process_resident_memory_bytes"]
 
 

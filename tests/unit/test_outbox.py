@@ -83,7 +83,7 @@ def update(outbox: Outbox, partition: int, *keys: bytes) -> None:
 
 async def publish(outbox: Outbox, *parts: Mapping[int, PartitionResult]) -> dict[int, Acknowledged]:
     """Publish the parts of a batch, and wait for all."""
-    return await outbox.acknowledged([await outbox.send(part) for part in parts])
+    return await outbox.acknowledged([await outbox.send(part, {}) for part in parts])
 
 
 def foreign(outbox: Outbox) -> dict[int, list[tuple[int, int]]]:

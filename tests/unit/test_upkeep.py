@@ -21,6 +21,7 @@ from stream.errors import TableValueError
 from stream.metrics import Totals
 from stream.outbox import Outbox
 from stream.producer import Entry, Sent
+from stream.serving import Serving
 from stream.settings import TABLE
 from stream.table import SequenceTable
 from stream.upkeep import LOOK_EVERY, Upkeep, idle, is_behind, is_older
@@ -164,7 +165,7 @@ class World:
         self.outbox = Outbox(SETTINGS, self.table, lambda: cast(Any, self))
         self.outbox.begin({0: 0, 1: 0})
         self.encoder = encoder
-        self.upkeep = Upkeep(SETTINGS, [SOURCE], encoder, self.table, self.outbox, self.totals, self._run)
+        self.upkeep = Upkeep(SETTINGS, [SOURCE], Serving(encoder, self.totals), self.table, self.outbox, self._run)
 
     async def _run(self, call: Callable[[], Any]) -> Any:
         return call()

@@ -1,0 +1,181 @@
+"""A vector of the model that serves for every user whose last update is of another one.
+
+Only the worker that has a user's partition may publish updates of the user: from anywhere else an older vector could
+come to lie behind a newer one. So each such user gets a republish record on the partition of the update, and the worker
+answers it with an update as it makes them now, between events, in their order.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from stream.consume import read_all, read_range, reader
+from stream.errors import InterestError, TopicError
+from stream.eventfile import Record
+from stream.growplan import committed
+from stream.publisher import Publisher
+from stream.settings import Settings
+from stream.topics import CREATE, TopicInfo, describe
+
+SLICE_S = 0.1
+LOOK_S = 0.5
+#: The workers have come on no offset for so long: none is there, or it is stuck.
+SILENT_S = 60.0
+
+
+@dataclass
+class Republished:
+    """What became of the users whose last update was of another model."""
+
+    users: int = 0  # with an update, whatever the model
+    asked: int = 0  # of these, for whom an update was asked for
+    renewed: int = 0  # have a vector of the model now
+    gone: int = 0  # nobody knows them any more: a tombstone
+    unanswered: int = 0  # nothing came; their vector is not fit
+    others: set[str] = field(default_factory=set)  # models that answered in its place
+
+
+def republish(
+    settings: Settings, model: str, users_a_second: float, report: Callable[[str], None] = lambda _line: None
+) -> Republished:
+    """Ask for updates of all users whose last one is of another model than `model`, and wait for them.
+
+    Args:
+        settings: broker, group, topics.
+        model: version of the bundle that the workers serve.
+        users_a_second: so many are asked for, at most.
+        report: told how far it is.
+
+    Raises:
+        TopicError: a topic is missing, or their partitions differ.
+        BrokerError: no broker answers, or something was not acknowledged.
+        InterestError: the workers do not come on.
+    """
+    events, updates = _topics(settings)
+    done = Republished()
+    asked: dict[int, set[bytes]] = {}
+    begun: dict[int, int] = {}  # where the updates of each partition ended when they were read
+    with asyncio.Runner() as runner:
+        publisher = Publisher(settings.broker, events)
+        runner.run(publisher.__aenter__())
+        try:
+            for partition in range(updates.partitions):
+                stale, users, begun[partition] = _stale(settings, partition, model)
+                asked[partition] = set(stale)
+                done.users += users
+                for some in _slices(stale, users_a_second):
+                    runner.run(_send(publisher, partition, some))
+                    done.asked += len(some)
+                    report(f"{done.asked:,} users asked for, partition {partition + 1} of {updates.partitions}")
+        finally:
+            runner.run(publisher.__aexit__())
+    if done.asked:
+        _wait(settings, events, report)
+        _count(settings, model, asked, begun, done)
+    return done
+
+
+def _topics(settings: Settings) -> tuple[TopicInfo, TopicInfo]:
+    names = settings.event_topics[0], settings.update_topic
+    there = describe(settings.broker, names)
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise TopicError(f"missing on {settings.broker}: {', '.join(missing)}; make what is missing with {CREATE}")
+    events, updates = (there[name] for name in names)
+    if events.partitions != updates.partitions:
+        raise TopicError(
+            f"partition counts differ: {events.name} has {events.partitions}, {updates.name} {updates.partitions}; "
+            "name the topics that the workers use"
+        )
+    return events, updates
+
+
+def _stale(settings: Settings, partition: int, model: str) -> tuple[list[bytes], int, int]:
+    """Users of a partition whose last update is of another model; how many have one; the offset behind the last."""
+    last: dict[bytes, bool] = {}
+    end = 0
+    for record in read_all(settings.broker, settings.update_topic, [partition]):
+        end = record.offset + 1
+        if record.value is None:
+            last.pop(record.key, None)
+        else:
+            last[record.key] = _model(record.value) != model
+    return [key for key, stale in last.items() if stale], len(last), end
+
+
+def _model(update: bytes) -> str:
+    """The model that an update names; "?" where that cannot be told: such a one is asked for again."""
+    try:
+        return str(orjson.loads(update)["model"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "?"
+
+
+def _slices(keys: list[bytes], a_second: float) -> Iterator[list[bytes]]:
+    """Some keys at a time, at no more than `a_second`."""
+    size = max(1, int(a_second * SLICE_S))
+    due = time.monotonic()
+    for start in range(0, len(keys), size):
+        time.sleep(max(0.0, due - time.monotonic()))
+        some = keys[start : start + size]
+        due = max(due, time.monotonic()) + len(some) / a_second
+        yield some
+    time.sleep(max(0.0, due - time.monotonic()))
+
+
+async def _send(publisher: Publisher, partition: int, keys: list[bytes]) -> None:
+    records = (Record(0, key, orjson.dumps({"type": "republish", "user_id": key.decode()}), None) for key in keys)
+    await publisher.send_to(partition, records)
+    await publisher.flush()
+
+
+def _wait(settings: Settings, events: TopicInfo, report: Callable[[str], None]) -> None:
+    """Return once the workers have committed all that is on the event topic now: its updates are acknowledged then."""
+    tps = [(events.name, partition) for partition in range(events.partitions)]
+    ends = _ends(settings.broker, events)
+    reached, moved = -1, time.monotonic()
+    while True:
+        offsets = committed(settings.broker, settings.app_id)
+        left = sum(max(0, ends[tp[1]] - offsets.get(tp, 0)) for tp in tps)
+        if not left:
+            return
+        report(f"{left:,} records left for the workers")
+        if left != reached:
+            reached, moved = left, time.monotonic()
+        if time.monotonic() - moved > SILENT_S:
+            raise InterestError(
+                f"the workers of group {settings.app_id} have not moved for {SILENT_S:.0f} s, {left:,} records of "
+                f"{events.name} are left; see whether they run, then run this again"
+            )
+        time.sleep(LOOK_S)
+
+
+def _ends(broker: str, topic: TopicInfo) -> dict[int, int]:
+    with reader(broker, topic.name) as consumer:
+        return {tp.partition: end for tp, end in consumer.end_offsets(consumer.assignment()).items()}
+
+
+def _count(
+    settings: Settings, model: str, asked: dict[int, set[bytes]], begun: dict[int, int], done: Republished
+) -> None:
+    """What was answered since the updates were read."""
+    end = _ends(settings.broker, describe(settings.broker, [settings.update_topic])[settings.update_topic])
+    for partition, keys in asked.items():
+        last = {
+            record.key: record.value
+            for record in read_range(
+                settings.broker, settings.update_topic, partition, begun[partition], end[partition]
+            )
+        }
+        for key in keys:
+            if key not in last:
+                done.unanswered += 1
+            elif (value := last[key]) is None:
+                done.gone += 1
+            elif (found := _model(value)) == model:
+                done.renewed += 1
+            else:
+                done.others.add(found)
