@@ -32,7 +32,8 @@ def progress() -> Progress:
 
 def read(totals: Totals, progress: Progress) -> dict[str, float]:
     """All samples, each under its name with its labels as Prometheus writes them."""
-    metrics = Metrics(totals, progress, 60.0, model="d0ad4ec3", provider="cpu")
+    metrics = Metrics(progress, 60.0)
+    metrics.begin(totals, {"events": 2}, model="d0ad4ec3", provider="cpu")
     samples = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         assert family.documentation or not family.name.startswith("interest_"), family.name
@@ -55,7 +56,7 @@ def batch() -> tuple[Counts, Encoded]:
     counts.texts_cut = 15
     counts.not_finite = [b"u1", b"u2", b"u3"]
     counts.refused = Counter({Reason.NOT_JSON: 4, Reason.MISSING_KEY: 1})
-    encoded = Encoded(np.zeros((0, 2), np.float32), np.zeros(0, np.bool_), steps=16, advanced=17, reruns=18)
+    encoded = Encoded(np.zeros((0, 2), np.float32), np.zeros(0, np.bool_), 16, 17, 18, 20, 21)
     return counts, encoded
 
 
@@ -80,6 +81,9 @@ def test_every_counter(progress: Progress) -> None:
         "interest_unfit_vectors_total": 6,
         "interest_model_steps_total": 32,
         "interest_reruns_total": 36,
+        'interest_state_lookups_total{result="hit"}': 34,
+        'interest_state_lookups_total{result="miss"}': 40,
+        "interest_unknown_items_total": 42,
         'interest_refused_total{reason="not_json"}': 8,
         'interest_refused_total{reason="missing_key"}': 2,
     } == {name: value for name, value in shown.items() if name.startswith("interest_") and value and is_of_batch(name)}
@@ -99,8 +103,10 @@ def is_of_batch(name: str) -> bool:
         ("rewritten", "interest_rewritten_users_total"),
         ("retries", "interest_model_retries_total"),
         ("offsets_gone", "interest_offsets_gone_total"),
+        ("recovered", "interest_recovered_records_total"),
         ("users", "interest_users"),
         ("cached", "interest_cached_states"),
+        ("last_batch_s", "interest_last_batch_timestamp_seconds"),
     ],
 )
 def test_every_total(total: str, name: str, progress: Progress) -> None:
@@ -146,6 +152,7 @@ def test_seconds_to_the_update(progress: Progress) -> None:
 
     shown = read(totals, progress)
 
+    assert 1000 == shown["interest_last_batch_timestamp_seconds"]
     # 0 and 0.01 s; 1 s, 1000 s, and one from a clock that is ahead of ours: 0 s.
     assert 2 == shown['interest_update_seconds_bucket{le="0.005"}']
     assert 3 == shown['interest_update_seconds_bucket{le="0.01"}']
@@ -155,6 +162,49 @@ def test_seconds_to_the_update(progress: Progress) -> None:
     assert 5 == shown['interest_update_seconds_bucket{le="+Inf"}']
     assert 5 == shown["interest_update_seconds_count"]
     assert pytest.approx(1001.01) == shown["interest_update_seconds_sum"]
+
+
+def test_sizes_of_batches(progress: Progress) -> None:
+    """How many records a batch holds; a size that is a bound counts up to it."""
+    totals = Totals()
+    for records in (1, 300, 301, 100_000):
+        totals.add(Counts(records=records), [], 0)
+
+    shown = read(totals, progress)
+
+    assert [1, 1, 2, 3] == [shown[f'interest_batch_records_bucket{{le="{le}"}}'] for le in (1.0, 100.0, 300.0, 1000.0)]
+    assert (4, 100_602) == (shown["interest_batch_records_count"], shown["interest_batch_records_sum"])
+
+
+def test_before_there_is_a_model(progress: Progress) -> None:
+    """While the worker loads its model only progress and process are shown: nothing is 0 that is not known."""
+    names = {
+        family.name
+        for family in text_string_to_metric_families(Metrics(progress, 60.0).render().decode())
+        if family.name.startswith("interest_")
+    }
+
+    assert {"interest_phase", "interest_ready", "interest_stalled_seconds"} <= names
+    assert not names & {"interest_model_info", "interest_records", "interest_update_seconds", "interest_users"}
+
+
+def test_recovery_is_shown(progress: Progress) -> None:
+    """How far each partition of the changelog is read, beside the events' positions and never among them."""
+    progress.recover({("log", 0): Reached(12_000, 80_000)})
+    progress.reach({("log", 0): Reached(12_000, 80_000)}, time.monotonic())
+    assert "interest_lag" not in {name.partition("{")[0] for name in read(Totals(), progress)}
+    progress.reach({("events", 0): Reached(4, 4)}, time.monotonic())
+
+    shown = read(Totals(), progress)
+
+    at = '{partition="0",topic="log"}'
+    assert (12_000, 80_000) == (shown[f"interest_recovery_position{at}"], shown[f"interest_recovery_end{at}"])
+    assert {4} == {value for name, value in shown.items() if name.startswith("interest_position")}
+
+
+def test_partitions_of_the_topics(progress: Progress) -> None:
+    """How many partitions there are: those that no worker has can be told from that."""
+    assert 2 == read(Totals(), progress)['interest_partitions{topic="events"}']
 
 
 def test_progress_is_shown(progress: Progress) -> None:
