@@ -55,11 +55,11 @@ async def observe(app: "App", progress: Progress, totals: Totals) -> None:
 
 
 def _phase(app: "App") -> Phase:
-    if not app.has_joined:
-        return Phase.STARTING
-    if not app.rebalancing and cast(Consumer, app.consumer).owns:
+    if app.has_joined and not app.rebalancing and cast(Consumer, app.consumer).owns:
         return Phase.RUNNING
-    return Phase.RECOVERING if _recovery(app).in_recovery else Phase.REBALANCING
+    if _recovery(app).in_recovery:
+        return Phase.RECOVERING  # also the first one: a worker has joined, by Faust's word, when that is over
+    return Phase.REBALANCING if app.has_joined else Phase.STARTING
 
 
 def _recovered(app: "App") -> dict[tuple[str, int], Reached]:

@@ -85,14 +85,15 @@ def test_positions_and_ends(worker: Worker) -> None:
     ("joined", "rebalancing", "recovering", "phase"),
     [
         (False, False, False, Phase.STARTING),
-        (False, True, True, Phase.STARTING),
+        (False, True, False, Phase.STARTING),
+        (False, True, True, Phase.RECOVERING),
         (True, True, False, Phase.REBALANCING),
         (True, True, True, Phase.RECOVERING),
         (True, False, False, Phase.RUNNING),
     ],
 )
 def test_phases(worker: Worker, joined: bool, rebalancing: bool, recovering: bool, phase: Phase) -> None:
-    """What Faust is at, as a phase: a recovery is what a rebalance ends with."""
+    """What Faust is at, as a phase: a recovery is what a rebalance ends with, the first one too."""
     worker.has_joined, worker.rebalancing, worker.recovery.in_recovery = joined, rebalancing, recovering
     other = Phase.REBALANCING if phase is Phase.STARTING else Phase.STARTING
     worker.progress._phase = other
