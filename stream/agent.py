@@ -79,6 +79,7 @@ class BatchAgent:
         sources: dict[str, int],
         encoder: Encoder,
         table: SequenceTable,
+        totals: Totals,
         consumer: Callable[[], Consumer],
         producer: Callable[[], Producer],
     ) -> None:
@@ -93,7 +94,7 @@ class BatchAgent:
         self._told: set[str] = set()
         # A thread of its own for the model: the loop has heartbeats to send, however long a call takes.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.totals = Totals()
+        self.totals = totals
         self._unwritten = Unwritten(table)
         self._outbox = Outbox(settings, table, producer)
         self._upkeep = Upkeep(

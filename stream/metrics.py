@@ -36,6 +36,8 @@ class Totals:
         self.batches = self.records = self.accepted = self.updates = self.refused = 0
         self.late = self.duplicates = self.applied_before = self.not_finite = self.texts_cut = 0
         self.steps = self.advanced = self.reruns = self.missed = self.retries = 0
+        self.models: dict[str, str] = {}  # role -> version
+        self.partitions: dict[str, int] = {}  # of each event topic
         self.unknown_items = self.dropped = self.swept = self.rewritten = 0
         #: As seen a moment ago; users are an estimate where they are on disk.
         self.users = self.cached = self.offsets_gone = self.recovered = 0
@@ -86,31 +88,17 @@ class Totals:
 
 
 class Metrics(Collector):
-    """What `/metrics` shows: progress and the process from the beginning, the rest once a model is loaded."""
+    """What `/metrics` shows."""
 
-    def __init__(self, progress: Progress, stall_s: float) -> None:
+    def __init__(self, totals: Totals, progress: Progress, stall_s: float, provider: str) -> None:
+        self._totals = totals
         self._progress = progress
         self._stall_s = stall_s
-        self._totals: Totals | None = None
-        self._partitions: Mapping[str, int] = {}
-        self._model: dict[str, str] = {}
+        self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-
-    def begin(self, totals: Totals, partitions: Mapping[str, int], model: str, provider: str) -> None:
-        """Show all.
-
-        Args:
-            totals: of the worker.
-            partitions: of each event topic.
-            model: the bundle's version.
-            provider: where the model runs.
-        """
-        self._model = {"version": model, "provider": provider}
-        self._partitions = partitions
-        self._totals = totals
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -122,16 +110,17 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._progressing()
-        if self._totals is None:
-            return
-        yield from self._counters(self._totals)
+        yield from self._counters()
         yield from _histograms(self._totals)
         yield from _gauges(self._totals)
-        model = GaugeMetricFamily("interest_model_info", "The model served.", labels=list(self._model))
-        model.add_metric(list(self._model.values()), 1)
+        labels = ["version", "provider"]
+        model = GaugeMetricFamily("interest_model_info", "The model served.", labels=labels)
+        for version in self._totals.models.values():
+            model.add_metric([version, self._provider], 1)
         yield model
 
-    def _counters(self, t: Totals) -> Iterator[Metric]:
+    def _counters(self) -> Iterator[Metric]:
+        t = self._totals
         for name, text, value in (
             ("records", "Records of event topics worked on.", t.records),
             ("updates", "Updates published, tombstones too.", t.updates),
@@ -198,10 +187,6 @@ class Metrics(Collector):
             "Next changelog offset to be recovered, of the recovery that is on or was last.",
             "Where that recovery ends.",
         )
-        partitions = GaugeMetricFamily("interest_partitions", "Partitions of an event topic.", labels=["topic"])
-        for topic, count in self._partitions.items():
-            partitions.add_metric([topic], count)
-        yield partitions
 
 
 def _offsets(name: str, reached: Mapping[Partition, Reached], position_text: str, end_text: str) -> Iterator[Metric]:
@@ -222,6 +207,10 @@ def _histograms(t: Totals) -> Iterator[Metric]:
 def _gauges(t: Totals) -> Iterator[Metric]:
     yield _gauge("interest_users", "Users held; an estimate where they are on disk.", t.users)
     yield _gauge("interest_cached_states", "Users whose model state is in memory.", t.cached)
+    partitions = GaugeMetricFamily("interest_partitions", "Partitions of an event topic.", labels=["topic"])
+    for topic, count in t.partitions.items():
+        partitions.add_metric([topic], count)
+    yield partitions
     text = "When the last batch was done, since the epoch; 0: none yet."
     yield _gauge("interest_last_batch_timestamp_seconds", text, t.last_batch_s)
 

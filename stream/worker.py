@@ -116,8 +116,8 @@ def run(settings: Settings) -> None:
     set_up_logging(settings.log_level)
     if settings.model is None:
         raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
-    progress = Progress(time.monotonic(), "loading the model")
-    metrics = Metrics(progress, settings.stall_s)
+    progress, totals = Progress(time.monotonic(), "loading the model"), Totals()
+    metrics = Metrics(totals, progress, settings.stall_s, provider=settings.provider)
     with ExitStack() as beside:
         # First in, last out: probes answer while the worker starts, and until it has drained.
         if settings.health_address is not None:
@@ -129,6 +129,7 @@ def run(settings: Settings) -> None:
         session = bundles.session(bundle, provider=settings.provider, threads=settings.encoder_threads)
         deviation = bundles.verify(bundle, session)
         log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
+        totals.models["serving"] = bundle.version
         progress.begin("looking at the topics", time.monotonic())
         there = topics.check(settings)
         sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
@@ -139,9 +140,8 @@ def run(settings: Settings) -> None:
         asyncio.set_event_loop(loop)
         changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
         partitions = {name: info.partitions for name, info in there.items()}
-        app, agent = build(settings, sources, partitions, changelog, encoder)
-        totals = agent.totals
-        metrics.begin(totals, {topic: partitions[topic] for topic in sources}, bundle.version, settings.provider)
+        totals.partitions = {topic: partitions[topic] for topic in sources}
+        app, agent = build(settings, sources, partitions, changelog, encoder, totals)
         observing = observe.tick(progress, totals), observe.observe(app, progress, totals)
         for task in (*observing, agent.tend(), _report(totals)):
             app.add_future(task)
@@ -153,7 +153,12 @@ def run(settings: Settings) -> None:
 
 
 def build(
-    settings: Settings, sources: dict[str, int], partitions: Mapping[str, int], changelog: Changelog, encoder: Encoder
+    settings: Settings,
+    sources: dict[str, int],
+    partitions: Mapping[str, int],
+    changelog: Changelog,
+    encoder: Encoder,
+    totals: Totals,
 ) -> tuple[App, BatchAgent]:
     """The Faust app with its table, and the agent.
 
@@ -163,6 +168,7 @@ def build(
         partitions: of each topic.
         changelog: what local copies are judged by.
         encoder: the model.
+        totals: what is counted.
     """
     count = partitions[settings.changelog_topic]
     hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
@@ -197,6 +203,7 @@ def build(
         sources,
         encoder,
         table,
+        totals,
         consumer=lambda: cast(Consumer, app.consumer),
         producer=lambda: cast(Producer, app.producer),
     )

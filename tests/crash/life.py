@@ -16,6 +16,7 @@ from stream.consumer import Fetched, NotOwnerError
 from stream.encode import Encoder
 from stream.followed import changelog_message
 from stream.inhand import InHand
+from stream.metrics import Totals
 from stream.producer import Codec, Entry, Sent
 from stream.settings import TABLE, Settings
 from stream.store import MemoryStore
@@ -301,6 +302,7 @@ class Life:
             {EVENTS: 1},
             encoder,
             self.table,
+            Totals(),
             consumer=lambda: cast(Any, self.consumer),
             producer=lambda: cast(Any, producer),
         )

@@ -32,8 +32,7 @@ def progress() -> Progress:
 
 def read(totals: Totals, progress: Progress) -> dict[str, float]:
     """All samples, each under its name with its labels as Prometheus writes them."""
-    metrics = Metrics(progress, 60.0)
-    metrics.begin(totals, {"events": 2}, model="d0ad4ec3", provider="cpu")
+    metrics = Metrics(totals, progress, 60.0, provider="cpu")
     samples = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         assert family.documentation or not family.name.startswith("interest_"), family.name
@@ -176,16 +175,14 @@ def test_sizes_of_batches(progress: Progress) -> None:
     assert (4, 100_602) == (shown["interest_batch_records_count"], shown["interest_batch_records_sum"])
 
 
-def test_before_there_is_a_model(progress: Progress) -> None:
-    """While the worker loads its model only progress and process are shown: nothing is 0 that is not known."""
-    names = {
-        family.name
-        for family in text_string_to_metric_families(Metrics(progress, 60.0).render().decode())
-        if family.name.startswith("interest_")
-    }
+def test_from_the_beginning(progress: Progress) -> None:
+    """Counters are 0, so that a rate sees the first of anything; while the model is loaded none is served."""
+    shown = read(Totals(), progress)
 
-    assert {"interest_phase", "interest_ready", "interest_stalled_seconds"} <= names
-    assert not names & {"interest_model_info", "interest_records", "interest_update_seconds", "interest_users"}
+    assert {0.0} == {value for name, value in shown.items() if name.partition("{")[0].endswith("_total")} - {
+        shown["process_cpu_seconds_total"]
+    }
+    assert not [name for name in shown if name.startswith("interest_model_info")]
 
 
 def test_recovery_is_shown(progress: Progress) -> None:
@@ -204,7 +201,10 @@ def test_recovery_is_shown(progress: Progress) -> None:
 
 def test_partitions_of_the_topics(progress: Progress) -> None:
     """How many partitions there are: those that no worker has can be told from that."""
-    assert 2 == read(Totals(), progress)['interest_partitions{topic="events"}']
+    totals = Totals()
+    totals.partitions = {"events": 2}
+
+    assert 2 == read(totals, progress)['interest_partitions{topic="events"}']
 
 
 def test_progress_is_shown(progress: Progress) -> None:
@@ -245,7 +245,10 @@ def test_placed_users(progress: Progress) -> None:
 
 def test_model_and_process(progress: Progress) -> None:
     """Which model is served, and what the process itself takes: memory must be seen to be bounded."""
-    shown = read(Totals(), progress)
+    totals = Totals()
+    totals.models = {"serving": "d0ad4ec3"}
+
+    shown = read(totals, progress)
 
     assert 1 == shown['interest_model_info{provider="cpu",version="d0ad4ec3"}']
     assert 0 < shown["process_resident_memory_bytes"]
