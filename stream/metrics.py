@@ -160,7 +160,9 @@ class Metrics(Collector):
             "New users by who put them on their partition.",
             labels=["partition", "partitioner"],
         )
-        for partition, placement in sorted(t.placements.items()):
+        # Of partitions that this worker has from 0 on: a rate needs a value before the first.
+        here = dict.fromkeys((partition for _, partition in self._progress.reached()), Placement())
+        for partition, placement in sorted((here | t.placements).items()):
             for kind, count in zip(Placement._fields, placement, strict=True):
                 placed.add_metric([str(partition), kind], count)
         yield placed

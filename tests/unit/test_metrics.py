@@ -232,8 +232,13 @@ def test_a_stall_is_shown() -> None:
 
 
 def test_placed_users(progress: Progress) -> None:
-    """By partition, who put its users there: more than one kind calls for an alert (K02)."""
+    """By partition, who put its users there: more than one kind calls for an alert (K02). Of partitions that are here
+    they are 0 from the beginning."""
     totals = Totals()
+    kinds = [(str(partition), kind) for partition in (0, 1) for kind in Placement._fields]
+    assert {f'interest_placed_users_total{{partition="{p}",partitioner="{kind}"}}': 0.0 for p, kind in kinds} == {
+        name: value for name, value in read(totals, progress).items() if name.startswith("interest_placed")
+    }
     totals.placements[2] = Placement(murmur2=5, crc32=6, both=7, neither=8)
 
     shown = read(totals, progress)
