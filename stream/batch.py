@@ -193,6 +193,7 @@ def encode(plan: Plan, encoder: Encoder) -> Encoded:
         [plan.keys[user] for user in plan.encode.tolist()],
         plan.applied.appended[plan.encode],
         plan.mark_before[plan.encode],
+        plan.applied.accepted[plan.encode],
     )
 
 

@@ -113,6 +113,8 @@ class Encoded:
     steps: int  # that the model ran
     advanced: int  # users who went on from a kept state
     reruns: int  # users whose window was run from its beginning
+    missed: int  # of these: whose window only grew, but the state that it could go on from was not kept
+    unknown: int  # new events whose item the catalog does not know; 0 where the model reads no items
 
 
 class Encoder:
@@ -123,6 +125,7 @@ class Encoder:
         self._session = session
         self._signature = bundle.signature
         self._rows_max = rows_of_a_call(session)
+        self._known = len(bundle.features.item_category)  # rows of items below this are the catalog's, row 0 is none
         self.cache = StateCache({state.name: state.width for state in bundle.states}, cache_users)
 
     def verify(self) -> None:
@@ -140,6 +143,7 @@ class Encoder:
         keys: Sequence[UserKey],
         appended: NDArray[np.int64],
         mark_before: NDArray[np.int64],
+        new: NDArray[np.int64] | None = None,
     ) -> Encoded:
         """Vectors of the `users`, in that order; their states are kept, but of those that are not fit.
 
@@ -151,6 +155,7 @@ class Encoder:
             keys: [n].
             appended: int64 [n], events that came at the end of an otherwise unchanged window; -1: it changed.
             mark_before: int64 [n, marks], of the window that it grew from (Windows.mark).
+            new: int64 [n], events accepted; so many at the window's end are looked at for unknown items. None: none.
         """
         end = windows.start[users + 1]
         whole = end - windows.start[users]
@@ -159,6 +164,9 @@ class Encoder:
         if len(grows):
             place[grows] = self.cache.find([keys[row] for row in grows.tolist()], mark_before[grows])
         steps = np.where(place >= 0, appended, whole)
+        missed = len(grows) - int((place[grows] >= 0).sum())
+        new = np.zeros_like(steps) if new is None else np.minimum(new, steps)
+        unknown = 0
         before = self.cache.read(place)  # all at once: what follows writes to the cache
         mark = windows.mark
         vectors = np.empty((len(users), self.bundle.dim), np.float32)
@@ -169,7 +177,10 @@ class Encoder:
             bound = int(np.searchsorted(steps[order], shortest * STEPS_SLACK, side="right"))
             rows = order[first : min(bound, first + self._rows_max)]
             states = {name: array[rows] for name, array in before.items()}
-            vectors[rows], after = self._call(windows, users[rows], place[rows] >= 0, steps[rows], states)
+            vectors[rows], after, found = self._call(
+                windows, users[rows], place[rows] >= 0, steps[rows], new[rows], states
+            )
+            unknown += found
             self.cache.write([keys[row] for row in rows.tolist()], mark[users[rows]], after)
             first += len(rows)
         total = int(steps.sum())
@@ -184,7 +195,7 @@ class Encoder:
                 rerun = self.encode(windows, users[again], whole_keys, np.full(len(again), -1), mark_before[again])
                 vectors[again], fit[again], advanced[again] = rerun.vectors, rerun.fit, False
                 total += rerun.steps
-        return Encoded(vectors, fit, total, int(advanced.sum()), int((~advanced).sum()))
+        return Encoded(vectors, fit, total, int(advanced.sum()), int((~advanced).sum()), missed, unknown)
 
     def _call(
         self,
@@ -192,9 +203,13 @@ class Encoder:
         users: NDArray[np.int64],
         goes_on: NDArray[np.bool_],
         steps: NDArray[np.int64],
+        new: NDArray[np.int64],
         states: dict[str, NDArray[np.float32]],
-    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        """One call of the graph: the last `steps` events of each user's window, from `states`."""
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]], int]:
+        """One call of the graph: the last `steps` events of each user's window, from `states`.
+
+        Third comes how many of the last `new` events' items the catalog does not know.
+        """
         end = windows.start[users + 1]
         at = (end - steps)[:, None] + np.arange(steps.max())  # [rows, steps]
         padding = at >= end[:, None]
@@ -210,4 +225,9 @@ class Encoder:
             steps.astype(np.int32),
             previous_ms,
         )
-        return run(self._session, self._signature, inputs, states)
+        # Counted on the rows that the graph gets: to look the items up once more would cost ten times as much.
+        item, unknown = inputs.get("item_index"), 0
+        if item is not None:
+            is_new = ~padding & (np.arange(item.shape[1]) >= (steps - new)[:, None])
+            unknown = int(np.count_nonzero(is_new & ((item == 0) | (item >= self._known))))
+        return *run(self._session, self._signature, inputs, states), unknown

@@ -1,4 +1,12 @@
-"""The probes and the metrics of a worker, on a port of their own: `/livez`, `/readyz`, `/metrics`, and nothing else."""
+"""The probes and the metrics of a worker, on a port of their own, and nothing else.
+
+| path | 200 | otherwise |
+| --- | --- | --- |
+| `/livez` | as long as the process is there, to the end of draining | |
+| `/readyz` | while partitions are worked on, or there is nothing to do | 503 and what it waits for |
+| `/startupz` | for ever, once partitions were recovered and worked on, be it none | 503 and how far the start is |
+| `/metrics` | what Prometheus reads | |
+"""
 
 import socket
 import threading
@@ -8,7 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from stream.errors import InterestError, UsageError
-from stream.progress import Progress
+from stream.progress import Phase, Progress
 
 SLOW_CLIENT_S = 5.0
 TEXT = "text/plain; charset=utf-8"
@@ -21,7 +29,7 @@ def serve(address: str, progress: Progress, stall_s: float, render: Callable[[],
 
     Args:
         address: HOST:PORT.
-        progress: decides `/readyz`.
+        progress: decides `/readyz` and `/startupz`.
         stall_s: so long may the worker stand still and still be ready.
         render: the metrics.
 
@@ -47,10 +55,15 @@ def serve(address: str, progress: Progress, stall_s: float, render: Callable[[],
                     self._answer(200, b"ready\n", TEXT)
                 case "/readyz":
                     self._answer(503, f"{status.phase}: {status.where}\n".encode(), TEXT)
+                case "/startupz" if status.started:
+                    self._answer(200, b"started\n", TEXT)
+                case "/startupz":
+                    where = progress.recovery() if status.phase is Phase.RECOVERING else status.where
+                    self._answer(503, f"{status.phase}: {where}\n".encode(), TEXT)
                 case "/metrics":
                     self._answer(200, render(), METRICS)
                 case _:
-                    self._answer(404, b"there are /livez, /readyz and /metrics\n", TEXT)
+                    self._answer(404, b"there are /livez, /readyz, /startupz and /metrics\n", TEXT)
 
         do_HEAD = do_GET  # noqa: N815
 

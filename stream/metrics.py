@@ -2,28 +2,31 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from stream.contract import Reason
+from stream.histogram import Histogram
 from stream.partitioning import Placement
-from stream.progress import Phase, Progress
+from stream.progress import Partition, Phase, Progress, Reached
 
 if TYPE_CHECKING:
     from stream.batch import Counts
     from stream.consumer import Fetched
     from stream.encode import Encoded
 
+PARTITION = ("topic", "partition")
 STEPS = ("take", "prepare", "encode", "publish", "write")
 #: Upper bounds of the histogram from an event's arrival at the broker to its update, seconds.
 UPDATE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_BOUNDS_MS = np.array(UPDATE_SECONDS) * 1000
+BATCH_RECORDS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
+LOOP_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Totals:
@@ -32,23 +35,27 @@ class Totals:
     def __init__(self) -> None:
         self.batches = self.records = self.accepted = self.updates = self.refused = 0
         self.late = self.duplicates = self.applied_before = self.republished = self.not_finite = self.texts_cut = 0
-        self.steps = self.advanced = self.reruns = self.retries = 0
+        self.steps = self.advanced = self.reruns = self.missed = self.retries = 0
         self.model_swaps = self.models_refused = self.model_checks_failed = 0
         self.shadow_updates = self.shadow_failures = 0
         self.models: dict[str, str] = {}  # role -> version
-        self.dropped = self.swept = self.rewritten = 0
+        self.partitions: dict[str, int] = {}  # of each event topic
+        self.unknown_items = self.dropped = self.swept = self.rewritten = 0
         #: As seen a moment ago; users are an estimate where they are on disk.
-        self.users = self.cached = self.offsets_gone = 0
+        self.users = self.cached = self.offsets_gone = self.recovered = 0
         self.reasons: Counter[Reason] = Counter()
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.placements: dict[int, Placement] = {}
-        self.update_buckets = np.zeros(len(UPDATE_SECONDS) + 1, np.int64)
-        self.update_seconds = 0.0
+        self.last_batch_s = 0.0  # when the last batch was done, since the epoch
+        self.update_seconds = Histogram(UPDATE_SECONDS)
+        self.batch_records = Histogram(BATCH_RECORDS)
+        self.loop_lag = Histogram(LOOP_LAG_SECONDS)
 
     def add(self, counts: "Counts", encoded: Iterable["Encoded"], updates: int) -> None:
         """Count a batch that is done; `encoded` is of its parts."""
         self.batches += 1
         self.records += counts.records
+        self.batch_records.add(counts.records)
         self.accepted += counts.accepted
         self.updates += updates
         self.refused += counts.refused.total()
@@ -63,15 +70,15 @@ class Totals:
             self.steps += part.steps
             self.advanced += part.advanced
             self.reruns += part.reruns
+            self.missed += part.missed
+            self.unknown_items += part.unknown
 
     def observe(self, fetched: Iterable["Fetched"], now_ms: float) -> None:
-        """Note how long ago the records of a batch that is done came to the broker."""
+        """Note that a batch is done, and how long ago its records came to the broker."""
+        self.last_batch_s = now_ms / 1000
         for one in fetched:
             stamps = np.fromiter((record.timestamp for record in one.records), np.int64, len(one.records))
-            ages_ms = np.maximum(now_ms - stamps, 0)
-            places = np.searchsorted(_BOUNDS_MS, ages_ms)
-            self.update_buckets += np.bincount(places, minlength=len(self.update_buckets))
-            self.update_seconds += float(ages_ms.sum()) / 1000
+            self.update_seconds.add(np.maximum(now_ms - stamps, 0) / 1000)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -105,10 +112,10 @@ class Metrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._counters()
         yield from self._progressing()
-        yield _gauge("interest_users", "Users held; an estimate where they are on disk.", self._totals.users)
-        yield _gauge("interest_cached_states", "Users whose model state is in memory.", self._totals.cached)
+        yield from self._counters()
+        yield from _histograms(self._totals)
+        yield from _gauges(self._totals)
         labels = ["version", "provider", "role"]
         model = GaugeMetricFamily(
             "interest_model_info", "The models: what serves, what runs in its shadow.", labels=labels
@@ -136,7 +143,9 @@ class Metrics(Collector):
             ("model_checks_failed", "Looks for a new model that found its place out of reach.", t.model_checks_failed),
             ("shadow_updates", "Updates of the shadow model, tombstones too.", t.shadow_updates),
             ("shadow_failures", "Calls of the shadow model that failed, and its vectors not fit.", t.shadow_failures),
+            ("unknown_items", "Accepted events whose item the catalog does not know.", t.unknown_items),
             ("offsets_gone", "Offsets gone from the log before they were read.", t.offsets_gone),
+            ("recovered_records", "Changelog records read by recovery and standby.", t.recovered),
         ):
             yield CounterMetricFamily(f"interest_{name}", text, value)
         yield _counters(
@@ -153,24 +162,21 @@ class Metrics(Collector):
         )
         reasons = {str(reason): t.reasons[reason] for reason in Reason}
         yield _counters("interest_refused", "Records refused, by reason.", "reason", reasons)
+        lookups = {"hit": t.advanced, "miss": t.missed}
+        text = "Users whose window only grew, by whether the state to go on from was kept."
+        yield _counters("interest_state_lookups", text, "result", lookups)
         yield _counters("interest_batch_seconds", "Seconds in each step of a batch.", "step", t.seconds)
         placed = CounterMetricFamily(
             "interest_placed_users",
             "New users by who put them on their partition.",
             labels=["partition", "partitioner"],
         )
-        for partition, placement in sorted(t.placements.items()):
+        # Of partitions that this worker has from 0 on: a rate needs a value before the first.
+        here = dict.fromkeys((partition for _, partition in self._progress.reached()), Placement())
+        for partition, placement in sorted((here | t.placements).items()):
             for kind, count in zip(Placement._fields, placement, strict=True):
                 placed.add_metric([str(partition), kind], count)
         yield placed
-        summed = np.cumsum(t.update_buckets).tolist()
-        bounds = [*map(str, UPDATE_SECONDS), "+Inf"]
-        yield HistogramMetricFamily(
-            "interest_update_seconds",
-            "From an event's arrival at the broker to its update.",
-            buckets=list(zip(bounds, summed, strict=True)),
-            sum_value=t.update_seconds,
-        )
 
     def _progressing(self) -> Iterator[Metric]:
         status = self._progress.status(time.monotonic(), self._stall_s)
@@ -180,16 +186,46 @@ class Metrics(Collector):
         yield phase
         yield _gauge("interest_ready", "Whether /readyz is green.", status.ready)
         yield _gauge("interest_stalled_seconds", "For so long nothing has moved that should have.", status.stalled_s)
-        labels = ["topic", "partition"]
-        position = GaugeMetricFamily("interest_position", "Next offset to be worked on.", labels=labels)
-        end = GaugeMetricFamily("interest_end", "The broker's end of the partition.", labels=labels)
-        lag = GaugeMetricFamily("interest_lag", "Offsets from the position to the end.", labels=labels)
-        for (topic, partition), reached in sorted(self._progress.reached().items()):
-            at = [topic, str(partition)]
-            position.add_metric(at, reached.done)
-            end.add_metric(at, reached.end)
-            lag.add_metric(at, max(0, reached.end - reached.done))
-        yield from (position, end, lag)
+        reached, recovered = self._progress.reached(), self._progress.recovered()
+        # While it recovers, what it has reached is the changelog's.
+        events = {partition: at for partition, at in reached.items() if partition not in recovered}
+        yield from _offsets("interest_{}", events, "Next offset to be worked on.", "The broker's end of the partition.")
+        lag = GaugeMetricFamily("interest_lag", "Offsets from the position to the end.", labels=PARTITION)
+        for (topic, partition), at in sorted(events.items()):
+            lag.add_metric([topic, str(partition)], max(0, at.end - at.done))
+        yield lag
+        yield from _offsets(
+            "interest_recovery_{}",
+            recovered,
+            "Next changelog offset to be recovered, of the recovery that is on or was last.",
+            "Where that recovery ends.",
+        )
+
+
+def _offsets(name: str, reached: Mapping[Partition, Reached], position_text: str, end_text: str) -> Iterator[Metric]:
+    position = GaugeMetricFamily(name.format("position"), position_text, labels=PARTITION)
+    end = GaugeMetricFamily(name.format("end"), end_text, labels=PARTITION)
+    for (topic, partition), at in sorted(reached.items()):
+        position.add_metric([topic, str(partition)], at.done)
+        end.add_metric([topic, str(partition)], at.end)
+    yield from (position, end)
+
+
+def _histograms(t: Totals) -> Iterator[Metric]:
+    yield t.update_seconds.family("interest_update_seconds", "From an event's arrival at the broker to its update.")
+    yield t.batch_records.family("interest_batch_records", "Records in a batch.")
+    yield t.loop_lag.family("interest_loop_lag_seconds", "How late the event loop woke, looked at twice a second.")
+
+
+def _gauges(t: Totals) -> Iterator[Metric]:
+    yield _gauge("interest_users", "Users held; an estimate where they are on disk.", t.users)
+    yield _gauge("interest_cached_states", "Users whose model state is in memory.", t.cached)
+    partitions = GaugeMetricFamily("interest_partitions", "Partitions of an event topic.", labels=["topic"])
+    for topic, count in t.partitions.items():
+        partitions.add_metric([topic], count)
+    yield partitions
+    text = "When the last batch was done, since the epoch; 0: none yet."
+    yield _gauge("interest_last_batch_timestamp_seconds", text, t.last_batch_s)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

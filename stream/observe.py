@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mode import get_logger
 
 from stream.consumer import Consumer
+from stream.metrics import Totals
 from stream.progress import Phase, Progress, Reached
 
 if TYPE_CHECKING:
@@ -18,21 +19,29 @@ LOOK_S = 0.5
 ANSWER_S = 5.0
 
 
-async def tick(progress: Progress) -> None:
-    """Tell that the event loop lives, until the task is cancelled."""
+async def tick(progress: Progress, totals: Totals) -> None:
+    """Tell that the event loop lives, and how late it wakes, until the task is cancelled."""
+    due = time.monotonic()
     while True:
-        progress.tick(time.monotonic())
+        now = time.monotonic()
+        progress.tick(now)
+        totals.loop_lag.add(max(0.0, now - due))
+        due = now + LOOK_S
         await asyncio.sleep(LOOK_S)
 
 
-async def observe(app: "App", progress: Progress) -> None:
+async def observe(app: "App", progress: Progress, totals: Totals) -> None:
     """Note the phase and the offsets, until the task is cancelled. A broker that does not answer is a stall."""
     while True:
         await asyncio.sleep(LOOK_S)
         phase = _phase(app)
         progress.enter(phase, time.monotonic())
+        if phase is not Phase.STARTING:
+            recovered = _recovered(app)
+            progress.recover(recovered)
+            totals.recovered = app.table.store.recovered
         if phase is Phase.RECOVERING:
-            progress.reach(_recovered(app), time.monotonic())
+            progress.reach(recovered, time.monotonic())
         elif phase is Phase.RUNNING:
             consumer = cast(Consumer, app.consumer)
             positions = consumer.positions
@@ -46,15 +55,15 @@ async def observe(app: "App", progress: Progress) -> None:
 
 
 def _phase(app: "App") -> Phase:
-    if not app.has_joined:
-        return Phase.STARTING
-    if not app.rebalancing and cast(Consumer, app.consumer).owns:
+    if app.has_joined and not app.rebalancing and cast(Consumer, app.consumer).owns:
         return Phase.RUNNING
-    return Phase.RECOVERING if _recovery(app).in_recovery else Phase.REBALANCING
+    if _recovery(app).in_recovery:
+        return Phase.RECOVERING  # also the first one: a worker has joined, by Faust's word, when that is over
+    return Phase.REBALANCING if app.has_joined else Phase.STARTING
 
 
 def _recovered(app: "App") -> dict[tuple[str, int], Reached]:
-    """How far the recovery of each partition is."""
+    """How far the recovery of each partition is, or the last one was."""
     recovery = _recovery(app)
     read = recovery.active_offsets
     return {

@@ -25,7 +25,7 @@ from stream.errors import UsageError
 from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
-from stream.progress import Phase, Progress
+from stream.progress import JOINING, Phase, Progress
 from stream.rollout import Rollout
 from stream.serving import Serving, Shadow
 from stream.settings import TABLE, Settings
@@ -115,36 +115,41 @@ def run(settings: Settings) -> None:
         PlaceError: where a model is to come from cannot be reached.
         BrokerError: no broker answers.
         TopicError: topics are missing or their partition counts differ.
-        InterestError: the data folder cannot be written, or is another worker's.
+        InterestError: the health address cannot be taken, or the data folder not written, or it is another worker's.
     """
     set_up_logging(settings.log_level)
     if settings.model is None:
         raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
-    progress, totals = Progress(time.monotonic()), Totals()
-    with claim(settings.data_dir):
+    progress, totals = Progress(time.monotonic(), "loading the model"), Totals()
+    metrics = Metrics(totals, progress, settings.stall_s, provider=settings.provider)
+    with ExitStack() as beside:
+        # First in, last out: probes answer while the worker starts, and until it has drained.
+        if settings.health_address is not None:
+            where = beside.enter_context(
+                health.serve(settings.health_address, progress, settings.stall_s, metrics.render)
+            )
+            log.info("probes and metrics on http://%s", where)
+        beside.enter_context(claim(settings.data_dir))
         serving, rollouts = models(settings, totals)
+        progress.begin("looking at the topics", time.monotonic())
         there = topics.check(settings)
         sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
         changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
         partitions = {name: info.partitions for name, info in there.items()}
+        totals.partitions = {topic: partitions[topic] for topic in sources}
         app, agent = build(settings, sources, partitions, changelog, serving)
-        for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(totals)):
+        observing = observe.tick(progress, totals), observe.observe(app, progress, totals)
+        for task in (*observing, agent.tend(), _report(totals)):
             app.add_future(task)
         for rollout in rollouts if settings.model_check_s else ():
             app.add_future(rollout.follow(settings.model_check_s, agent.serve))
-        metrics = Metrics(totals, progress, settings.stall_s, provider=settings.provider)
         process = Process(app, progress, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
         process.spinner = None  # would write to the terminal
-        with ExitStack() as beside:
-            if settings.health_address is not None:
-                where = beside.enter_context(
-                    health.serve(settings.health_address, progress, settings.stall_s, metrics.render)
-                )
-                log.info("probes and metrics on http://%s", where)
-            beside.enter_context(Watchdog(progress, settings.stall_s, settings.stall_exit_s, settings.drain_s))
-            process.execute_from_commandline()
+        progress.begin(JOINING, time.monotonic())
+        beside.enter_context(Watchdog(progress, settings.stall_s, settings.stall_exit_s, settings.drain_s))
+        process.execute_from_commandline()
 
 
 def models(settings: Settings, totals: Totals) -> tuple[Serving, list[Rollout]]:

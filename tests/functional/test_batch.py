@@ -130,7 +130,7 @@ class Memory:
         self.table: dict[int, dict[bytes, bytes]] = {}
         self.time: dict[int, int] = {}
         self.counts = Counts()
-        self.steps = self.reruns = 0
+        self.steps = self.reruns = self.missed = self.unknown = 0
         self.encoder: Encoder
         self.restart()
 
@@ -150,15 +150,16 @@ class Memory:
         call = self.encoder._call
 
         def spoiling(windows: Windows, users: NDArray[np.int64], *rest: Any) -> Any:
-            vectors, states = call(windows, users, *rest)
+            vectors, *others = call(windows, users, *rest)
             vectors[[plan.keys[user][1] in spoil for user in users.tolist()], 0] = np.nan
-            return vectors, states
+            return vectors, *others
 
         with patch.object(self.encoder, "_call", spoiling):
             encoded = batch.encode(plan, self.encoder)
         results = batch.finish(plan, encoded, self.encoder, self.form)
         self.counts = plan.counts
         self.steps, self.reruns = encoded.steps, encoded.reruns
+        self.missed, self.unknown = encoded.missed, encoded.unknown
         if not crash:
             for partition, result in results.items():
                 self.table.setdefault(partition, {}).update(result.values)
@@ -630,6 +631,26 @@ def test_unknown_things_have_a_vector(bundle: Bundle, model: Model) -> None:
     wanted = model.vectors([read_value(value).events for _, value in result.values])
     assert np.abs(np.array(found) - wanted).max() <= TOLERANCE
     assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_unknown_items_are_counted_once(bundle: Bundle) -> None:
+    """An event whose item the catalog lacks counts when it is accepted, whether its user goes on from a kept state or
+    the window is run from its beginning; never again when the window is."""
+    memory = Memory(bundle, Rules(max_events=4, keep_events=2))
+
+    memory.events({"item_id": "i0"}, {"item_id": "new"}, {"item_id": "i1"})
+    assert (1, 1, 0) == (memory.unknown, memory.reruns, memory.missed)
+    memory.events({"item_id": "newer", "timestamp": TIME_ZERO_MS + 10}, offset=3)
+    assert (1, 0, 0) == (memory.unknown, memory.reruns, memory.missed)
+    memory.events({"item_id": "new", "timestamp": TIME_ZERO_MS + 11}, offset=4)  # the window is cut to "newer", "new"
+    assert (1, 1, 0) == (memory.unknown, memory.reruns, memory.missed)
+    memory.restart()
+    memory.events({"item_id": "i2", "timestamp": TIME_ZERO_MS + 12}, offset=5)
+    assert (0, 1, 1) == (memory.unknown, memory.reruns, memory.missed)
+    memory.events({"item_id": "i2", "timestamp": TIME_ZERO_MS + 12}, offset=5)  # applied before
+    assert (0, 1) == (memory.unknown, memory.reruns)
+    memory.put(message({"item_id": "newest", "timestamp": TIME_ZERO_MS + 13}, offset=6), spoil=[A])
+    assert (1, 1) == (memory.unknown, memory.reruns)
 
 
 def test_value_stays_small(bundle: Bundle) -> None:

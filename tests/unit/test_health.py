@@ -59,6 +59,37 @@ def test_ready_when_it_runs(address: str, progress: Progress) -> None:
     assert 503 == ask(address, "/readyz")[0]
 
 
+def test_started_once_it_has_run(address: str, progress: Progress) -> None:
+    """A start probe is red while the worker loads, joins and recovers, with how far that is; then green for ever,
+    whatever comes (O05)."""
+    progress.begin("loading the model", time.monotonic())
+    status, body, _ = ask(address, "/startupz")
+    assert 503 == status
+    assert body.startswith("starting: loading the model for ")
+
+    progress.enter(Phase.RECOVERING, time.monotonic())
+    assert (503, "recovering: asking where the changelog ends\n") == ask(address, "/startupz")[:2]
+    progress.recover({("log", 3): Reached(12_000, 80_000), ("log", 1): Reached(29_000, 20_000)})
+    assert (503, "recovering: log/3 at 12,000 of 80,000 (41 % of all)\n") == ask(address, "/startupz")[:2]
+
+    for phase in (Phase.RUNNING, Phase.REBALANCING, Phase.RECOVERING, Phase.DRAINING):
+        progress.enter(phase, time.monotonic())
+        assert (200, "started\n") == ask(address, "/startupz")[:2]
+
+
+def test_stopped_before_it_had_started(address: str, progress: Progress) -> None:
+    """Who is told to stop while it recovers has never started, and says what it is about."""
+    progress.enter(Phase.RECOVERING, time.monotonic())
+    progress.enter(Phase.DRAINING, time.monotonic())
+    time.sleep(0.01)
+    progress.tick(time.monotonic())
+
+    status, body, _ = ask(address, "/startupz")
+
+    assert 503 == status
+    assert body.startswith("draining: stopping for ")
+
+
 def test_a_stall_turns_it_red(address: str, progress: Progress) -> None:
     """A partition that stands still makes the worker unready, and is named; it goes on living (P8)."""
     since = time.monotonic() - 500
@@ -85,7 +116,7 @@ def test_metrics(address: str) -> None:
 def test_nothing_else(address: str) -> None:
     """Any other path is not there, and the answer says what is."""
     for path in ("/", "/live", "/livez/", "/metrics/x", "/../etc/passwd", "/table/users"):
-        assert (404, "there are /livez, /readyz and /metrics\n") == ask(address, path)[:2]
+        assert (404, "there are /livez, /readyz, /startupz and /metrics\n") == ask(address, path)[:2]
 
 
 def test_head(address: str) -> None:

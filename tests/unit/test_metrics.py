@@ -56,7 +56,7 @@ def batch() -> tuple[Counts, Encoded]:
     counts.republished = 20
     counts.not_finite = [b"u1", b"u2", b"u3"]
     counts.refused = Counter({Reason.NOT_JSON: 4, Reason.MISSING_KEY: 1})
-    encoded = Encoded(np.zeros((0, 2), np.float32), np.zeros(0, np.bool_), steps=16, advanced=17, reruns=18)
+    encoded = Encoded(np.zeros((0, 2), np.float32), np.zeros(0, np.bool_), 16, 17, 18, 20, 21)
     return counts, encoded
 
 
@@ -82,6 +82,9 @@ def test_every_counter(progress: Progress) -> None:
         "interest_unfit_vectors_total": 6,
         "interest_model_steps_total": 32,
         "interest_reruns_total": 36,
+        'interest_state_lookups_total{result="hit"}': 34,
+        'interest_state_lookups_total{result="miss"}': 40,
+        "interest_unknown_items_total": 42,
         'interest_refused_total{reason="not_json"}': 8,
         'interest_refused_total{reason="missing_key"}': 2,
     } == {name: value for name, value in shown.items() if name.startswith("interest_") and value and is_of_batch(name)}
@@ -106,8 +109,10 @@ def is_of_batch(name: str) -> bool:
         ("model_checks_failed", "interest_model_checks_failed_total"),
         ("shadow_updates", "interest_shadow_updates_total"),
         ("shadow_failures", "interest_shadow_failures_total"),
+        ("recovered", "interest_recovered_records_total"),
         ("users", "interest_users"),
         ("cached", "interest_cached_states"),
+        ("last_batch_s", "interest_last_batch_timestamp_seconds"),
     ],
 )
 def test_every_total(total: str, name: str, progress: Progress) -> None:
@@ -153,6 +158,7 @@ def test_seconds_to_the_update(progress: Progress) -> None:
 
     shown = read(totals, progress)
 
+    assert 1000 == shown["interest_last_batch_timestamp_seconds"]
     # 0 and 0.01 s; 1 s, 1000 s, and one from a clock that is ahead of ours: 0 s.
     assert 2 == shown['interest_update_seconds_bucket{le="0.005"}']
     assert 3 == shown['interest_update_seconds_bucket{le="0.01"}']
@@ -162,6 +168,50 @@ def test_seconds_to_the_update(progress: Progress) -> None:
     assert 5 == shown['interest_update_seconds_bucket{le="+Inf"}']
     assert 5 == shown["interest_update_seconds_count"]
     assert pytest.approx(1001.01) == shown["interest_update_seconds_sum"]
+
+
+def test_sizes_of_batches(progress: Progress) -> None:
+    """How many records a batch holds; a size that is a bound counts up to it."""
+    totals = Totals()
+    for records in (1, 300, 301, 100_000):
+        totals.add(Counts(records=records), [], 0)
+
+    shown = read(totals, progress)
+
+    assert [1, 1, 2, 3] == [shown[f'interest_batch_records_bucket{{le="{le}"}}'] for le in (1.0, 100.0, 300.0, 1000.0)]
+    assert (4, 100_602) == (shown["interest_batch_records_count"], shown["interest_batch_records_sum"])
+
+
+def test_from_the_beginning(progress: Progress) -> None:
+    """Counters are 0, so that a rate sees the first of anything; while the model is loaded none is served."""
+    shown = read(Totals(), progress)
+
+    assert {0.0} == {value for name, value in shown.items() if name.partition("{")[0].endswith("_total")} - {
+        shown["process_cpu_seconds_total"]
+    }
+    assert not [name for name in shown if name.startswith("interest_model_info")]
+
+
+def test_recovery_is_shown(progress: Progress) -> None:
+    """How far each partition of the changelog is read, beside the events' positions and never among them."""
+    progress.recover({("log", 0): Reached(12_000, 80_000)})
+    progress.reach({("log", 0): Reached(12_000, 80_000)}, time.monotonic())
+    assert "interest_lag" not in {name.partition("{")[0] for name in read(Totals(), progress)}
+    progress.reach({("events", 0): Reached(4, 4)}, time.monotonic())
+
+    shown = read(Totals(), progress)
+
+    at = '{partition="0",topic="log"}'
+    assert (12_000, 80_000) == (shown[f"interest_recovery_position{at}"], shown[f"interest_recovery_end{at}"])
+    assert {4} == {value for name, value in shown.items() if name.startswith("interest_position")}
+
+
+def test_partitions_of_the_topics(progress: Progress) -> None:
+    """How many partitions there are: those that no worker has can be told from that."""
+    totals = Totals()
+    totals.partitions = {"events": 2}
+
+    assert 2 == read(totals, progress)['interest_partitions{topic="events"}']
 
 
 def test_progress_is_shown(progress: Progress) -> None:
@@ -189,8 +239,13 @@ def test_a_stall_is_shown() -> None:
 
 
 def test_placed_users(progress: Progress) -> None:
-    """By partition, who put its users there: more than one kind calls for an alert (K02)."""
+    """By partition, who put its users there: more than one kind calls for an alert (K02). Of partitions that are here
+    they are 0 from the beginning."""
     totals = Totals()
+    kinds = [(str(partition), kind) for partition in (0, 1) for kind in Placement._fields]
+    assert {f'interest_placed_users_total{{partition="{p}",partitioner="{kind}"}}': 0.0 for p, kind in kinds} == {
+        name: value for name, value in read(totals, progress).items() if name.startswith("interest_placed")
+    }
     totals.placements[2] = Placement(murmur2=5, crc32=6, both=7, neither=8)
 
     shown = read(totals, progress)

@@ -1,6 +1,7 @@
 """What a worker is seen to be about, and how far its partitions are: Faust and the broker are the test's."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 from faust.types import TP
 
 from stream import observe
+from stream.metrics import Totals
 from stream.progress import Phase, Progress, Reached
 
 P0 = TP("events", 0)
@@ -31,6 +33,8 @@ class Worker:
         self.asked = 0
         self.silent = False
         self.progress = Progress(0.0)
+        self.totals = Totals()
+        self.table = SimpleNamespace(store=SimpleNamespace(recovered=7))
 
     async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
         """The next answer, or 9 of each."""
@@ -46,7 +50,7 @@ class Worker:
         """Observe it until each step is true, one after the other."""
 
         async def watching() -> None:
-            task = asyncio.ensure_future(observe.observe(cast(Any, self), self.progress))
+            task = asyncio.ensure_future(observe.observe(cast(Any, self), self.progress, self.totals))
             try:
                 async with asyncio.timeout(WAIT_S):
                     for true in steps:
@@ -81,14 +85,15 @@ def test_positions_and_ends(worker: Worker) -> None:
     ("joined", "rebalancing", "recovering", "phase"),
     [
         (False, False, False, Phase.STARTING),
-        (False, True, True, Phase.STARTING),
+        (False, True, False, Phase.STARTING),
+        (False, True, True, Phase.RECOVERING),
         (True, True, False, Phase.REBALANCING),
         (True, True, True, Phase.RECOVERING),
         (True, False, False, Phase.RUNNING),
     ],
 )
 def test_phases(worker: Worker, joined: bool, rebalancing: bool, recovering: bool, phase: Phase) -> None:
-    """What Faust is at, as a phase: a recovery is what a rebalance ends with."""
+    """What Faust is at, as a phase: a recovery is what a rebalance ends with, the first one too."""
     worker.has_joined, worker.rebalancing, worker.recovery.in_recovery = joined, rebalancing, recovering
     other = Phase.REBALANCING if phase is Phase.STARTING else Phase.STARTING
     worker.progress._phase = other
@@ -113,6 +118,13 @@ def test_recovery_by_the_changelog(worker: Worker) -> None:
         ("changelog", 2): Reached(0, 0),
     } == worker.progress.reached()
     assert 0 == worker.asked
+    assert worker.progress.reached() == worker.progress.recovered()
+    assert 7 == worker.totals.recovered
+
+    worker.rebalancing = worker.recovery.in_recovery = False
+    worker.watch(lambda: worker.phase() is Phase.RUNNING and bool(worker.progress.reached()))
+    assert {("events", 0)} == worker.progress.reached().keys()
+    assert Reached(10, 100) == worker.progress.recovered()["changelog", 0]
 
 
 def test_no_partitions(worker: Worker) -> None:
@@ -147,13 +159,31 @@ def test_the_broker_is_silent(worker: Worker, monkeypatch: pytest.MonkeyPatch) -
 
 def test_tick() -> None:
     """The loop's own sign of life."""
-    progress = Progress(0.0)
+    progress, totals = Progress(0.0), Totals()
 
     async def ticking() -> None:
-        task = asyncio.ensure_future(observe.tick(progress))
+        task = asyncio.ensure_future(observe.tick(progress, totals))
         await asyncio.sleep(0)
         task.cancel()
 
     asyncio.run(ticking())
 
     assert progress._ticked > 0
+
+
+def test_a_late_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How late it wakes is counted: what blocks the loop shows, however little else does."""
+    monkeypatch.setattr(observe, "LOOK_S", 0.001)
+    progress, totals = Progress(0.0), Totals()
+
+    async def blocking() -> None:
+        task = asyncio.ensure_future(observe.tick(progress, totals))
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # noqa: ASYNC251  # blocks the loop, which is the point
+        await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(blocking())
+
+    samples = {sample.labels.get("le", sample.name): sample.value for sample in totals.loop_lag.family("l", "").samples}
+    assert 1 <= samples["+Inf"] - samples["0.1"]

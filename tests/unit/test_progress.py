@@ -37,6 +37,25 @@ def test_starts_unready() -> None:
     assert "joining the group for 7 s" == status.where
 
 
+def test_steps_of_the_start() -> None:
+    """Each step before the group is joined has a clock of its own, and no loop yet that could be blocked."""
+    progress = Progress(0.0, "loading the model")
+    assert "loading the model for 50 s" == progress.status(50.0, STALL_S).where
+
+    progress.begin("looking at the topics", 50.0)
+    assert (2.0, "looking at the topics for 2 s") == look(progress, 52.0, alive=False)
+
+
+def test_recovery_in_a_line() -> None:
+    """The partition with the most left, and the share of all; a changelog without records is read."""
+    progress = Progress(0.0)
+    progress.recover({("log", 0): Reached(5, 5), ("log", 1): Reached(1_000, 4_000), ("log", 2): Reached(10, 2_000)})
+    assert "log/1 at 1,000 of 4,000 (16 % of all)" == progress.recovery()
+
+    progress.recover({("log", 0): Reached(0, 0)})
+    assert "log/0 at 0 of 0 (100 % of all)" == progress.recovery()
+
+
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.REBALANCING, Phase.RECOVERING, Phase.DRAINING])
 def test_only_a_running_worker_is_ready(phase: Phase) -> None:
     """Ready is who runs; whatever else a worker is about, events wait (P8)."""
