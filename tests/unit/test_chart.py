@@ -76,7 +76,7 @@ def test_settings_are_the_workers() -> None:
         for name in expected | found
         if expected.get(name) != found.get(name)
     ]
-    assert [] == wrong
+    assert "" == "\n".join(wrong)
 
 
 def test_settings_that_the_chart_names_have_the_workers_defaults() -> None:
