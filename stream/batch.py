@@ -58,6 +58,7 @@ class Counts:
     applied_before: int = 0
     late: int = 0
     duplicates: int = 0
+    republished: int = 0
     texts_cut: int = 0
     refused: Counter[Reason] = field(default_factory=Counter)
     not_finite: list[bytes] = field(default_factory=list)  # users whose vector was not fit to be published
@@ -104,11 +105,13 @@ def prepare(
     users: dict[int, dict[bytes, int]] = {p: {} for p in partitions}  # by partition, in the order they came
     decoded = []
     local = []
+    again: list[tuple[int, int]] = []  # partition and index of users whose update is asked for
     for message in messages:
         one = decode(message.records)
         known = users[message.partition]
         local.append(np.array([known.setdefault(key, len(known)) for key in one.keys], np.int64))
         decoded.append(one)
+        again += [(message.partition, known.setdefault(key, len(known))) for key in one.republish]
         counts.texts_cut += one.texts_cut
         for refused in one.refused:
             counts.refused[refused.reason] += 1
@@ -143,7 +146,10 @@ def prepare(
     counts.accepted = int(applied.accepted.sum())
     counts.late, counts.duplicates = applied.late, applied.duplicates
     counts.applied_before = len(arrivals.user) - counts.accepted - counts.late - counts.duplicates
+    counts.republished = len(again)
     held = np.diff(applied.windows.start)
+    asked = applied.before.copy()
+    asked[[first[p] + user for p, user in again]] = True
     new: dict[int, list[bytes]] = {p: [] for p in partitions}
     names = [(p, key) for p in partitions for key in users[p]]
     for user in np.flatnonzero((windows.version == 0) & (applied.windows.version > 0)).tolist():
@@ -153,9 +159,9 @@ def prepare(
         keys=names,
         applied=applied,
         mark_before=windows.mark,
-        encode=np.flatnonzero(((applied.accepted > 0) | applied.before) & (held > 0)),
+        encode=np.flatnonzero(((applied.accepted > 0) | asked) & (held > 0)),
         changed=np.flatnonzero(applied.accepted > 0),
-        gone=np.flatnonzero(applied.erased | (applied.before & (held == 0))),
+        gone=np.flatnonzero(applied.erased | (asked & (held == 0))),
         new=new,
         results=results,
         counts=counts,

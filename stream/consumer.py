@@ -339,6 +339,8 @@ class Consumer(driver.Consumer):
                 await self.seek(tp, at[tp])
         if number == self._assignments:
             self._expected, self._begun = dict(at), dict(at)
+            # What scales workers by lag takes a partition that has no commit for one that lags by all it holds.
+            self._done |= {tp: at[tp] for tp in fresh}
             self._moved.clear()
             self._sought = True
 

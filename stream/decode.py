@@ -67,13 +67,15 @@ class _Event(msgspec.Struct, gc=False):
     text: str | None = None
 
 
-class _Erase(msgspec.Struct, gc=False):
+class _Order(msgspec.Struct, gc=False):
+    """What is asked of the worker for a user, beside events."""
+
     user_id: _Id
-    type: Literal["erase"]
+    type: Literal["erase", "republish"]
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
-_decode_erase = msgspec.json.Decoder(_Erase).decode
+_decode_order = msgspec.json.Decoder(_Order).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -98,6 +100,7 @@ class Decoded:
     tokens: NDArray[np.uint32]  # [rows, TEXT_MAX_TOKENS], 0 after the last
     refused: list[Refused]
     texts_cut: int  # reviews longer than TEXT_MAX_CHARS
+    republish: list[bytes]  # user ids of republish records, which are in none of the columns
 
 
 class _RefusedError(Exception):
@@ -113,6 +116,7 @@ def decode(records: Sequence[Record]) -> Decoded:
     offsets: list[int] = []
     rows: list[bytes] = []
     erased: list[int] = []
+    republish: list[bytes] = []
     texts: dict[int, list[int]] = {}  # index of the event -> its tokens
     refused: list[Refused] = []
     texts_cut = 0
@@ -125,7 +129,10 @@ def decode(records: Sequence[Record]) -> Decoded:
                 raise _mismatch(user, key)
             if "\0" in user:
                 raise _RefusedError(Reason.OUT_OF_RANGE, "$.user_id: expected no NUL character")
-            if isinstance(event, _Erase) or event.type == "erase":
+            if event.type == "republish":
+                republish.append(user.encode())
+                continue
+            if isinstance(event, _Order) or event.type == "erase":
                 erased.append(len(keys))
                 rows.append(_pack(record.timestamp, 0, 0, 0, 0, 0, 0, 0))
             else:
@@ -178,6 +185,7 @@ def decode(records: Sequence[Record]) -> Decoded:
         tokens=token_rows(list(texts.values())),
         refused=refused,
         texts_cut=texts_cut,
+        republish=republish,
     )
 
 
@@ -189,8 +197,8 @@ def token_rows(rows: Sequence[Sequence[int]]) -> NDArray[np.uint32]:
     return padded
 
 
-def _parse(key: bytes | None, value: bytes | None) -> _Event | _Erase:
-    """JSON to an event or an erase record; raises _RefusedError."""
+def _parse(key: bytes | None, value: bytes | None) -> _Event | _Order:
+    """JSON to an event, or an erase or republish record; raises _RefusedError."""
     if not key:
         raise _RefusedError(Reason.MISSING_KEY, "the record key must be the user_id in UTF-8, got none")
     if not value:
@@ -208,7 +216,7 @@ def _parse(key: bytes | None, value: bytes | None) -> _Event | _Erase:
         raise _RefusedError(Reason.NOT_JSON, "value: nested too deeply") from None
     except msgspec.ValidationError as error:
         try:
-            return _decode_erase(value)
+            return _decode_order(value)
         except (msgspec.DecodeError, RecursionError):
             raise _invalid(value, str(error)) from None
     except msgspec.DecodeError as error:

@@ -31,7 +31,7 @@ class Totals:
 
     def __init__(self) -> None:
         self.batches = self.records = self.accepted = self.updates = self.refused = 0
-        self.late = self.duplicates = self.applied_before = self.not_finite = self.texts_cut = 0
+        self.late = self.duplicates = self.applied_before = self.republished = self.not_finite = self.texts_cut = 0
         self.steps = self.advanced = self.reruns = self.retries = 0
         self.dropped = self.swept = self.rewritten = 0
         #: As seen a moment ago; users are an estimate where they are on disk.
@@ -53,6 +53,7 @@ class Totals:
         self.late += counts.late
         self.duplicates += counts.duplicates
         self.applied_before += counts.applied_before
+        self.republished += counts.republished
         self.not_finite += len(counts.not_finite)
         self.texts_cut += counts.texts_cut
         for part in encoded:
@@ -128,13 +129,14 @@ class Metrics(Collector):
             yield CounterMetricFamily(f"interest_{name}", text, value)
         yield _counters(
             "interest_events",
-            "Events and erase records by what became of them.",
+            "Events, erase and republish records by what became of them.",
             "outcome",
             {
                 "accepted": t.accepted,
                 "late": t.late,
                 "duplicate": t.duplicates,
                 "applied_before": t.applied_before,
+                "republished": t.republished,
             },
         )
         reasons = {str(reason): t.reasons[reason] for reason in Reason}

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     )
     update_categories: int = Field(0, ge=0, le=100, description="categories that an update names, the nearest first")
     provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
-    encoder_threads: int = Field(1, ge=1, le=256, description="threads of the model")
+    encoder_threads: int = Field(
+        1, ge=0, le=256, description="threads of the model, never more than CPU quota and affinity allow; 0: that many"
+    )
     state_cache_users: int = Field(
         100_000, ge=1, description="users whose model state is kept in memory; others are run again from their window"
     )

@@ -15,7 +15,7 @@ import uvloop
 from mode.utils.queues import FlowControlEvent
 
 from models import bundle as bundles
-from stream import growth, health, observe, topics
+from stream import cpus, growth, health, observe, topics
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
@@ -117,7 +117,8 @@ def run(settings: Settings) -> None:
     if settings.model is None:
         raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
     bundle = bundles.load(settings.model)
-    session = bundles.session(bundle, provider=settings.provider, threads=settings.encoder_threads)
+    threads = cpus.threads(settings.encoder_threads, cpus.usable())
+    session = bundles.session(bundle, provider=settings.provider, threads=threads)
     deviation = bundles.verify(bundle, session)
     log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
     there = topics.check(settings)

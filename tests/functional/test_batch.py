@@ -501,6 +501,43 @@ def test_applied_before_is_published_again(bundle: Bundle) -> None:
     assert [key for key, _ in again.updates] == [key for key, _ in first.updates]
 
 
+def test_republish_record(bundle: Bundle) -> None:
+    """Who is asked for gets the update once more, and nothing else changes; whom nobody knows, a tombstone."""
+    memory = Memory(bundle)
+    first = memory.events({}, {}, {"user_id": B.decode()})
+    table = dict(memory.table[0])
+
+    again = memory.put(message(*(order(user) for user in ("u0", "u0", "nobody")), offset=3))[0]
+
+    assert {b"nobody": None, A: 2} == {
+        key: body and body["version"] for (key, _), body in zip(again.updates, bodies(again), strict=True)
+    }
+    assert [json.loads(value) for key, value in first.updates if key == A and value] == [
+        json.loads(value) for key, value in again.updates if value
+    ]
+    assert ([], table, 3, 0) == (again.values, memory.table[0], memory.counts.republished, memory.counts.accepted)
+
+
+def test_republish_beside_events(bundle: Bundle) -> None:
+    """Within a batch it adds nothing to an event's update, wherever it stands."""
+    alone, beside = Memory(bundle), Memory(bundle)
+
+    expected = alone.events({}, {})
+    result = beside.put(message(order("u0"), {}, order("u0"), {"timestamp": TIME_ZERO_MS + 1}, order("u0")))[0]
+
+    assert (
+        [2]
+        == [body and body["version"] for body in bodies(result)]
+        == [body and body["version"] for body in bodies(expected)]
+    )
+    assert (1, 3) == (len(result.values), beside.counts.republished)
+
+
+def order(user: str) -> dict[str, Any]:
+    """The fields of a republish record; those of an event that are there besides mean nothing."""
+    return {"type": "republish", "user_id": user}
+
+
 def test_crash_before_the_write(bundle: Bundle) -> None:
     """A batch that was published but not written is published again, the same but for rounding (P2, L03)."""
     memory = Memory(bundle)

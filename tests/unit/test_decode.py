@@ -526,6 +526,17 @@ def test_erase_record() -> None:
     assert Reason.MISSING_FIELD == refused(Raw(b'{"type": "erase"}')).reason
 
 
+def test_republish_record() -> None:
+    """A republish record names its user and is in no column; it is checked as an erase record is."""
+    decoded = decode([event(), raw({"type": "republish", "user_id": "u1"}, offset=1), event(type="republish")])
+
+    assert ([b"u1", b"u1"], [b"u1"]) == (decoded.republish, decoded.keys)
+    assert 1 == len(decoded.events) == len(decoded.offset) == len(decoded.erase) == len(decoded.text_row)
+    assert Reason.KEY_MISMATCH == refused(raw({"type": "republish", "user_id": "u1"}, key=b"u2")).reason
+    assert Reason.OUT_OF_RANGE == refused(raw({"type": "republish", "user_id": "u\0"}, key=b"u\0")).reason
+    assert Reason.MISSING_FIELD == refused(Raw(b'{"type": "republish"}')).reason
+
+
 def test_order_is_kept() -> None:
     """Accepted records keep their order and offsets with refused ones between them (D13)."""
     records = [

@@ -53,6 +53,7 @@ def batch() -> tuple[Counts, Encoded]:
     counts = Counts()
     counts.records, counts.accepted, counts.late, counts.duplicates, counts.applied_before = 1000, 11, 12, 13, 14
     counts.texts_cut = 15
+    counts.republished = 20
     counts.not_finite = [b"u1", b"u2", b"u3"]
     counts.refused = Counter({Reason.NOT_JSON: 4, Reason.MISSING_KEY: 1})
     encoded = Encoded(np.zeros((0, 2), np.float32), np.zeros(0, np.bool_), steps=16, advanced=17, reruns=18)
@@ -76,6 +77,7 @@ def test_every_counter(progress: Progress) -> None:
         'interest_events_total{outcome="late"}': 24,
         'interest_events_total{outcome="duplicate"}': 26,
         'interest_events_total{outcome="applied_before"}': 28,
+        'interest_events_total{outcome="republished"}': 40,
         "interest_texts_cut_total": 30,
         "interest_unfit_vectors_total": 6,
         "interest_model_steps_total": 32,
