@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
+TOOLS := build/tools
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-worker check bench bench-quick bench-scaling bench-gpu faults soak clean
+.PHONY: demo test test-worker check bench bench-quick bench-scaling bench-gpu faults soak chart-test clean
 
 demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
 	@$(BIN)/interest demo $(DEMO)
@@ -39,6 +40,9 @@ faults: $(VENV)/dev.done ## every fault while a load runs: events lost, counted 
 soak: $(VENV)/dev.done ## ten minutes of random faults on one fleet
 	$(BIN)/python -m tests.faults --soak 600 $(FAULTS)
 
+chart-test: $(VENV)/chart.done $(TOOLS)/helm $(TOOLS)/kube-score $(TOOLS)/keda/done ## the Helm chart: lint, schemas, refusals; needs Go
+	CHART_TOOLS=all $(BIN)/python -m pytest tests/chart tests/unit/test_chart.py $(TESTS)
+
 clean:
 	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -60,6 +64,24 @@ $(VENV)/all.done: $(VENV)/dev.done
 
 $(VENV)/bench.done: $(VENV)/dev.done
 	$(PIP) install -c constraints.txt -e ".[dev,bench]"
+	@touch $@
+
+$(VENV)/chart.done: $(VENV)/dev.done
+	$(PIP) install -c constraints.txt -e ".[dev,chart]"
+	@touch $@
+
+$(TOOLS)/helm:
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(TOOLS) go install -ldflags '-s -w' helm.sh/helm/v3/cmd/helm@v3.22.0
+
+$(TOOLS)/kube-score:
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/$(TOOLS) go install -ldflags '-s -w' github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+
+$(TOOLS)/keda/done: ## KEDA's definitions of its objects and of the parameters of its scalers
+	@mkdir -p $(@D)
+	from=$$(go mod download -json github.com/kedacore/keda/v2@v2.18.0 | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",$$/\1/p') && \
+	  install -m 644 $$from/config/crd/bases/keda.sh_scaledobjects.yaml \
+	    $$from/config/crd/bases/keda.sh_triggerauthentications.yaml \
+	    $$from/schema/generated/scalers-metadata-schema.json $$from/pkg/scalers/kafka_scaler.go $(@D)
 	@touch $@
 
 $(PEERS)/done: pyproject.toml tests/benchmarks/constraints.txt
