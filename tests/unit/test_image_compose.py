@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from stream.commands import interest
-from stream.settings import PREFIX, Settings
+from stream.settings import PREFIX, load
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -45,7 +45,7 @@ def test_settings(name: str) -> None:
     """Every variable is a setting, and its value one that the setting takes."""
     environment = SERVICES[name]["environment"]
     assert all(key.startswith(PREFIX) for key in environment)
-    Settings(**{key.removeprefix(PREFIX).lower(): value for key, value in environment.items()})
+    load({key.removeprefix(PREFIX).lower(): value for key, value in environment.items()})
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -88,7 +88,7 @@ def test_workers() -> None:
     data = [volume for service in WORKERS.values() for volume in service["volumes"] if volume.endswith(":/data")]
     assert len(WORKERS) == len(set(data))
     for service in WORKERS.values():
-        assert int(service["stop_grace_period"].removesuffix("s")) > Settings().drain_s
+        assert int(service["stop_grace_period"].removesuffix("s")) > load().drain_s
         assert "http://127.0.0.1:9404/readyz" in service["healthcheck"]["test"][-1]
 
 
