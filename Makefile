@@ -6,7 +6,12 @@ BIN := $(VENV)/bin
 TOOLS := build/tools
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-worker check bench bench-quick bench-scaling bench-gpu faults soak chart-test clean
+# Of the image: cpu or gpu, and who builds it.
+TARGET ?= cpu
+ENGINE ?= docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: demo test test-worker check bench bench-quick bench-scaling bench-gpu faults soak image image-test sbom chart-test clean
 
 demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that move
 	@$(BIN)/interest demo $(DEMO)
@@ -42,6 +47,23 @@ soak: $(VENV)/dev.done ## ten minutes of random faults on one fleet
 
 chart-test: $(VENV)/chart.done $(TOOLS)/helm $(TOOLS)/kube-score $(TOOLS)/keda/done ## the Helm chart: lint, schemas, refusals; needs Go
 	CHART_TOOLS=all $(BIN)/python -m pytest tests/chart tests/unit/test_chart.py $(TESTS)
+
+image: ## the container image, TARGET=cpu or gpu, by ENGINE=docker or podman
+	$(ENGINE) build --target $(TARGET) --file deploy/Dockerfile --tag interest-stream:$(VERSION)$(if $(filter gpu,$(TARGET)),-gpu) .
+
+image-test: $(VENV)/worker.done ## builds the image and runs it, locked down, on a real broker: about a minute
+	PYTHON=$(BIN)/python deploy/image-test $(TARGET)
+
+sbom: ## what is in the image, as CycloneDX: build/sbom-cpu.json
+	rm -rf build/sbom
+	$(PYTHON) -m venv build/sbom/tool
+	build/sbom/tool/bin/python -m pip --quiet --disable-pip-version-check install cyclonedx-bom==7.5.0
+	$(PYTHON) -m venv --without-pip build/sbom/image
+	build/sbom/tool/bin/python -m pip --quiet --disable-pip-version-check --python build/sbom/image/bin/python \
+		install --no-compile --no-deps -r deploy/requirements-$(TARGET).txt
+	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom-$(TARGET).json build/sbom/image/bin/python
+	rm -rf build/sbom
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,8 @@
 """The command `interest`. A command's module is imported only when it is called, so that help is quick."""
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +18,7 @@ COMMANDS = {
     "topics": "Create the topics that a worker needs.",
     "worker": "Turn events into interest vectors.",
     "publish": "Send a file of events to an event topic.",
+    "simulate": "Send a simulated shop's events as they happen.",
     "watch": "Show users' interest vectors as they change.",
     "inspect": "Show one user's window and vector.",
     "erase": "Forget a user, or many.",
@@ -54,6 +57,9 @@ def interest() -> None:
 
 def main() -> None:
     """Entry point of the command `interest`; ends the process with its exit code."""
+    if os.getpid() == 1:
+        # In a container. Linux drops a signal that process 1 has no handler for: a stop would wait for its whole grace.
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,5 +1,7 @@
 """The command line itself: help that is quick and whole, one plain line for every error, the right exit code."""
 
+import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -110,3 +112,24 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert isinstance(import_module(f"stream.commands.{name}").command, click.Command)
     assert run([name, "--help"]) == 0
     assert f"Usage: interest {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pid", [1, 2])
+def test_stop_of_a_container(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 ends at SIGTERM, with the code that shells give; any other leaves that to the system."""
+
+    def stopped(_arguments: object) -> int:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not signal.SIG_DFL:
+            signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    monkeypatch.setattr(stream.commands, "run", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            stream.commands.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (143 if pid == 1 else 0) == ended.value.code
