@@ -37,9 +37,9 @@ def locked(file: Path) -> dict[str, str]:
 
 
 def needed() -> set[str]:
-    """The project's dependencies in the image, and theirs: all that `pip install` would bring."""
+    """The project's dependencies in the image, with those for S3, and theirs: all that `pip install` would bring."""
     found: dict[str, set[str]] = {}
-    waiting = [Requirement(line) for line in PROJECT["dependencies"]]
+    waiting = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["s3"])]
     while waiting:
         one = waiting.pop()
         name = canonicalize_name(one.name)

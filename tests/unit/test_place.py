@@ -161,6 +161,6 @@ def test_wrong_urls() -> None:
     """What fsspec does not know is a wrong call; no password is shown."""
     with pytest.raises(UsageError, match="nosuch://bucket/x: expected a folder or a URL"):
         Place("nosuch://bucket/x")
-    with pytest.raises(UsageError, match="s3fs") as found:
-        Place("s3://key:hidden@bucket/x")
+    with pytest.raises(UsageError, match="gcsfs") as found:
+        Place("gs://key:hidden@bucket/x")
     assert "hidden" not in str(found.value)
