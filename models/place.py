@@ -246,6 +246,8 @@ def load(where: str) -> Bundle:
     """
     place = Place(where)
     place.mark()
+    if place.is_local:
+        return bundles.load(place.obtain(Path()))  # nothing is fetched: nothing needs to be writable
     with tempfile.TemporaryDirectory() as cache:
         return bundles.load(place.obtain(Path(cache)))
 
