@@ -128,7 +128,7 @@ def run(settings: Settings) -> None:
     with claim(settings.data_dir):
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
+        changelog = Changelog.of(settings.cluster, there[settings.changelog_topic])
         partitions = {name: info.partitions for name, info in there.items()}
         app, agent = build(settings, sources, partitions, changelog, encoder)
         for task in (observe.tick(progress), observe.observe(app, progress), agent.tend(), _report(agent.totals)):
@@ -163,6 +163,7 @@ def build(
     app = App(
         settings.app_id,
         broker=hosts,
+        broker_credentials=settings.cluster.security.faust(),
         store=STORES[settings.store],
         datadir=settings.data_dir,
         autodiscover=False,
@@ -216,6 +217,9 @@ def set_up_logging(level: str) -> None:
         force=True,
     )
     log.setLevel(level.upper())
+    for client in ("aiokafka", "kafka"):
+        # At debug they log each request, that with the password too, and kafka-python what it was given.
+        logging.getLogger(client).setLevel(logging.INFO if level == "debug" else logging.WARNING)
     logging.getLogger().handlers[0].addFilter(_Sparse())
 
 
@@ -228,10 +232,12 @@ class _Sparse(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is new, or was last seen long enough ago."""
-        if not record.name.startswith("aiokafka"):
+        if not record.name.startswith(("aiokafka", "kafka")):
             return True
         if "GroupCoordinatorNotAvailable" in record.getMessage():
             return False  # every first member of a group meets it once
+        if "in the clear" in record.getMessage():
+            return False  # told once, at the start
         shown = self._last.get(record.msg, -REPEAT_S)
         if record.created - shown < REPEAT_S:
             return False
