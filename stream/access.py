@@ -67,10 +67,18 @@ def refusal(error: Exception, broker: Cluster, *needs: Need) -> AccessError | No
     """
     if not isinstance(error, kafka.errors.KafkaError | aiokafka.errors.KafkaError):
         return None
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):  # at first it was trusted: by another name
+        return AccessError(
+            f"broker {broker} sends its clients to a name that its certificate is not for: {error}; change its "
+            "advertised.listeners or its certificate"
+        )
     kind = KINDS.get(getattr(error, "errno", None) or 0)
     if kind is None:
         return None
     about = [need for need in needs if need.kind == kind]
+    told = error.args[0] if error.args else ()
+    names = {told} if isinstance(told, str) else set(told)  # both clients tell the names, one or several
+    about = [need for need in about if need.name in names] or about
     return denied(broker, about) if about else AccessError(f"{broker.security.user} may not do this: {error}")
 
 

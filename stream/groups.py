@@ -1,5 +1,6 @@
 """Consumer groups: who is in one, how far it has come, and whether the user may be."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,9 @@ from stream.security import Cluster
 
 COORDINATOR_S = 30.0
 REFUSED = "GroupAuthorizationFailed"
+
+# kafka-python cannot read what Faust's members say of themselves, and would write so, with all of it.
+logging.getLogger("kafka.admin._groups").setLevel(logging.ERROR)
 
 
 def check(broker: Cluster, group: str) -> None:

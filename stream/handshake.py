@@ -13,9 +13,10 @@ import struct
 from contextlib import suppress
 from typing import Final
 
+from kafka.errors import KafkaError
 from kafka.net.sasl import get_sasl_mechanism
 
-from stream.errors import AccessError
+from stream.errors import AccessError, BrokerError
 from stream.security import Security
 
 CORRELATION: Final = 0x1E7E
@@ -224,7 +225,10 @@ def _authenticate(link: _Link, where: str, host: str, security: Security) -> Non
     options = security.kafka_python()
     steps = get_sasl_mechanism(security.mechanism)(host=host, **options)
     while not steps.is_done():
-        said = steps.auth_bytes()
+        try:
+            said = steps.auth_bytes()
+        except KafkaError as no_token:
+            raise BrokerError(str(no_token.args[0])) from None
         answer = link.ask(SASL_AUTHENTICATE, 0, struct.pack(">i", len(said)) + said)
         error, size = struct.unpack(">hh", answer[:4])
         rest = answer[4 + max(0, size) :]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, cast
@@ -16,16 +16,19 @@ from mode.utils.queues import FlowControlEvent
 
 from models import bundle as bundles
 from stream import growth, health, observe, topics
+from stream.access import Need, refusal, worker_needs
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
 from stream.datafolder import claim
 from stream.encode import Encoder
+from stream.ending import EXIT_FAILURE, end
 from stream.errors import UsageError
 from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
 from stream.progress import Phase, Progress
+from stream.security import Cluster
 from stream.settings import TABLE, Settings
 from stream.table import SequenceTable
 from stream.transport import BatchSchema
@@ -61,6 +64,15 @@ class App(faust.App):
     has_joined = False
     #: Of each topic, at the start.
     partitions: Mapping[str, int]
+    #: The brokers, and how they are reached.
+    cluster: Cluster
+    #: What the worker's user must be allowed.
+    needs: Sequence[Need]
+
+    def end_if_refused(self, error: Exception) -> None:
+        """End the process with one line where an error of reading says that the user may not; Faust would not tell."""
+        if refused := refusal(error, self.cluster, *(need for need in self.needs if need.operation == "Read")):
+            end(EXIT_FAILURE, "%s", refused)
 
     @cached_property
     def flow_control(self) -> FlowControlEvent:
@@ -159,11 +171,12 @@ def build(
         encoder: the model.
     """
     count = partitions[settings.changelog_topic]
+    cluster = settings.cluster
     hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
     app = App(
         settings.app_id,
         broker=hosts,
-        broker_credentials=settings.cluster.security.faust(),
+        broker_credentials=cluster.security.faust(),
         store=STORES[settings.store],
         datadir=settings.data_dir,
         autodiscover=False,
@@ -205,6 +218,7 @@ def build(
         await agent.run()  # the records wait in the consumer; the stream stays empty
 
     app.partitions = partitions
+    app.cluster, app.needs = cluster, worker_needs(settings)
     return app, agent
 
 

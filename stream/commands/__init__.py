@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Every error is one line on standard error; Ctrl-C and a closed pipe are quiet.
     """
-    # Where a command sets up no log, both clients would write to the terminal, thousands of lines while a broker is away.
+    # Where a command sets up no log, clients would write to the terminal, thousands of lines while a broker is away.
     for client in ("aiokafka", "kafka"):
         logging.getLogger(client).addHandler(logging.NullHandler())
     try:
