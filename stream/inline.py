@@ -72,6 +72,14 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = renewing_heartbeat
+        push = coordinator._push_error_to_user
+
+        def telling_push(error: Exception) -> Awaitable[None]:
+            cast("App", self.consumer.app).end_if_refused(error)
+            waiting: Awaitable[None] = push(error)
+            return waiting
+
+        coordinator._push_error_to_user = telling_push
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """The ends of the changelog, for recovery. Without an answer the process ends: none is not empty."""

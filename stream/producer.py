@@ -77,7 +77,7 @@ class Producer(driver.Producer):
         producer.client._metadata_update = unhurried
 
     async def _end_if_refused(self) -> None:
-        """Nothing is heard from any broker. If that is since they refuse this worker, it ends: clients would not tell."""
+        """No broker is heard. If that is since they refuse this worker, it ends: clients would try on in silence."""
         if time.monotonic() < self._look_again_s:
             return
         try:

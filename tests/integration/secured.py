@@ -148,7 +148,6 @@ def make_keys(folder: Path) -> None:
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
             *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
         )
-    openssl(
-        "pkcs8", "-topk8", "-v2", "aes256", "-passout", "pass:of-the-key", "-in", "client.key", "-out", "locked.key"
-    )
+    encrypted = ("-v2", "aes256", "-passout", "pass:of-the-key")
+    openssl("pkcs8", "-topk8", *encrypted, "-in", "client.key", "-out", "locked.key")
     (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
