@@ -28,9 +28,9 @@ def check(broker: Cluster, group: str) -> None:
     _describe(broker, group, "Read")
 
 
-def members(broker: Cluster, group: str) -> int:
-    """How many live members a group has."""
-    return len(_describe(broker, group, "Describe")["members"])
+def members(broker: Cluster, group: str, operation: str = "Describe") -> int:
+    """How many live members a group has; `operation` (Read) is what is to be done with it, too."""
+    return len(_describe(broker, group, operation)["members"])
 
 
 def committed(broker: Cluster, group: str) -> dict[tuple[str, int], int]:

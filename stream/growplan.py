@@ -91,7 +91,7 @@ def look(settings: Settings, partitions: int) -> Plan:
             + (f", and no fewer than {largest}, to which others have grown" if largest > old else "")
         )
     to = _grown(settings, old, partitions)
-    live = members(broker, settings.app_id)
+    live = members(broker, settings.app_id, "Read")
     if live:
         raise TopicError(
             f"group {settings.app_id} has {live} live member{'' if live == 1 else 's'}: stop all workers first; "

@@ -175,7 +175,7 @@ def plan(
     own = (topic, memory, settings.update_topic, settings.changelog_topic)
     choice = choose(letters(), sent, wanted, again=again, limit=limit, own=own)
     counts = Counter(letter.topic for letter in choice.send.values())
-    topics = describe(broker, counts) if counts else {}
+    topics = describe(broker, counts, "Write") if counts else {}
     for name, count in counts.items():
         if name not in topics:
             raise TopicError(
@@ -222,7 +222,6 @@ def replay(
     try:
         with _Sender(settings) as sender:
             choice, topics = plan(settings, wanted, again=again, limit=limit, report=report)
-            describe(settings.cluster, topics, "Write")  # or not one letter is sent
             for chunk in _chunks(settings, choice.send, topics, unfit):
                 sender.send(chunk)
                 counts.update((event.reason, event.topic) for event in chunk)

@@ -39,6 +39,14 @@ log = logging.getLogger("interest")
 
 REPORT_S = 10.0
 REPEAT_S = 10.0
+#: Of lines of the clients: every first member of a group meets the first once, the others are told better by us.
+TOLD = (
+    "GroupCoordinatorNotAvailable",
+    "in the clear",
+    "Not authorized to read",
+    "unauthorized topics",
+    "is not authorized for this client",
+)
 METADATA_MAX_AGE_MS = 10_000
 RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
@@ -248,10 +256,8 @@ class _Sparse(logging.Filter):
         """Whether the line is new, or was last seen long enough ago."""
         if not record.name.startswith(("aiokafka", "kafka")):
             return True
-        if "GroupCoordinatorNotAvailable" in record.getMessage():
-            return False  # every first member of a group meets it once
-        if "in the clear" in record.getMessage():
-            return False  # told once, at the start
+        if any(text in record.getMessage() for text in TOLD):
+            return False
         shown = self._last.get(record.msg, -REPEAT_S)
         if record.created - shown < REPEAT_S:
             return False

@@ -3,7 +3,8 @@
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from kafka.admin import (
     ResourcePattern,
     ResourcePatternFilter,
     ResourceType,
+    UserScramCredentialUpsertion,
 )
 
 from stream.access import Need
@@ -41,6 +43,7 @@ ssl.keystore.location={keys}/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location={keys}/ca.crt
 listener.name.ssl.ssl.client.auth=required
+listener.name.sasl_ssl.connections.max.reauth.ms=3000
 """
 
 JAAS = """\
@@ -66,39 +69,47 @@ class Secured:
         """HOST:PORT of a listener."""
         return f"{host}:{self.ports[listener]}"
 
-    def add_user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> None:
-        """A user with the password that all have."""
-        from kafka.admin import UserScramCredentialUpsertion
-
+    def add_user(self, name: str, password: str | None = None, mechanism: str = "SCRAM-SHA-512") -> None:
+        """A user with the password that all have, or another."""
         with admin(Cluster(self.address)) as client:
             answer = client.alter_user_scram_credentials(
-                [UserScramCredentialUpsertion(name, mechanism, self.password, iterations=4096)]
+                [UserScramCredentialUpsertion(name, mechanism, password or self.password, iterations=4096)]
             )
-        assert {name: "OK"} == answer or {name: None} == answer, answer
+        assert {name: None} == answer
 
     def grant(self, user: str, needs: Sequence[Need]) -> None:
-        """Allow a user these operations."""
+        """Allow a user these operations; they hold when this returns."""
+        acls = [_acl(user, need) for need in needs]
         with admin(Cluster(self.address)) as client:
-            client.create_acls([_acl(user, need) for need in needs])
+            client.create_acls(acls)
+            _wait(lambda: all(client.describe_acls(_filter(acl))[0] for acl in acls))
 
     def revoke(self, user: str, need: Need) -> None:
-        """Take one operation away again."""
-        acl = _acl(user, need)
+        """Take one operation away again; it is gone when this returns."""
+        wanted = _filter(_acl(user, need))
         with admin(Cluster(self.address)) as client:
-            pattern = acl.resource_pattern
-            wanted = ResourcePatternFilter(pattern.resource_type, pattern.resource_name, pattern.pattern_type)
-            client.delete_acls(
-                [ACLFilter(acl.principal, acl.host, acl.operation, acl.permission_type, wanted)],
-            )
+            client.delete_acls([wanted])
+            _wait(lambda: not client.describe_acls(wanted)[0])
+
+
+def _wait(true: Callable[[], bool]) -> None:
+    """The broker's authorizer takes what the controller has written a moment later."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _filter(acl: ACL) -> ACLFilter:
+    pattern = acl.resource_pattern
+    wanted = ResourcePatternFilter(pattern.resource_type, pattern.resource_name, pattern.pattern_type)
+    return ACLFilter(acl.principal, acl.host, acl.operation, acl.permission_type, wanted)
 
 
 def _acl(user: str, need: Need) -> ACL:
     upper = "".join(f"_{letter}" if letter.isupper() else letter for letter in need.operation).strip("_").upper()
-    name, pattern = need.name, ACLResourcePatternType.LITERAL
-    if name.endswith("*"):
-        name, pattern = name[:-1], ACLResourcePatternType.PREFIXED
     kind = ResourceType[need.kind.replace("-", "_").upper()]
-    resource = ResourcePattern(kind, name or "kafka-cluster", pattern)
+    resource = ResourcePattern(kind, need.name, ACLResourcePatternType.LITERAL)
     return ACL(f"User:{user}", "*", ACLOperation[upper], ACLPermissionType.ALLOW, resource)
 
 
