@@ -119,9 +119,10 @@ def load(folder: Path | str) -> Bundle:
         states = tuple(State(state["name"], state["width"]) for state in described["states"])
         event_types, inputs = tuple(described["event_types"]), tuple(described["inputs"])
         dim, text_width = int(described["dim"]), int(described["text"]["width"])
+        metrics, command = described["metrics"], described["command"]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"{folder / files.DESCRIPTION}: expected dim, event_types, states, inputs and text: {error}"
+            f"{folder / files.DESCRIPTION}: expected dim, event_types, states, inputs, text, metrics, command: {error}"
         ) from error
     sizes: dict[str, int] = {"dim": dim, "width": text_width, "tokens_max": contract.TEXT_MAX_TOKENS}
     catalog = Catalog(**arrays.read_npz(folder / "catalog.npz", blobs["catalog.npz"], CATALOG_ARRAYS, sizes))
@@ -146,8 +147,8 @@ def load(folder: Path | str) -> Bundle:
         parts=parts,
         probability=Probability.read(folder / ACTS, blobs[ACTS], catalog.items) if ACTS in blobs else None,
         text=text,
-        metrics=described["metrics"],
-        command=described["command"],
+        metrics=metrics,
+        command=command,
         features=_features(catalog, text, event_types, inputs, len(parts.codes) // 2),
         golden=Golden(Windows(**golden), vectors),
         encoder=blobs["encoder.onnx"],

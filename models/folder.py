@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +15,17 @@ CONTRACT: Final = 1
 DESCRIPTION: Final = "bundle.json"
 FILES: Final = ("catalog.npz", "encoder.onnx", "golden.npz", "items.npy", "parts.npz", "text.npz")
 ACTS: Final = "probability.npz"  # only of a model that tells how probable acts are
+#: Before anything is read: of bundle.json, and of all files together.
+DESCRIPTION_MAX_BYTES: Final = 16 << 20
+TOTAL_MAX_BYTES: Final = 8 << 30
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """bundle.json and the other files' bytes, each compared with its digest.
 
     Raises:
-        BundleError: a file is missing, cut, changed, another bundle's or a Git LFS pointer, or the contract version is
-            not ours.
+        BundleError: a file is missing, cut, changed, another bundle's, outside of the folder, too large or a Git LFS
+            pointer, or the contract version is not ours.
     """
     if not folder.is_dir():
         raise BundleError(
@@ -29,6 +33,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         )
     described = _describe(folder)
     names = (*FILES, ACTS) if ACTS in described["files"] else FILES
+    total = sum(_size(folder, name) for name in names)
+    if total > TOTAL_MAX_BYTES:
+        raise BundleError(f"{folder}: expected {TOTAL_MAX_BYTES:,} bytes at most, got {total:,}")
     return described, {name: _checked(folder, name, described["files"].get(name)) for name in names}
 
 
@@ -96,6 +103,9 @@ def _version(described: Mapping[str, Any]) -> str:
 
 def _describe(folder: Path) -> dict[str, Any]:
     """bundle.json, checked as far as its own digest goes."""
+    size = _size(folder, DESCRIPTION)
+    if size > DESCRIPTION_MAX_BYTES:
+        raise BundleError(f"{folder / DESCRIPTION}: expected {DESCRIPTION_MAX_BYTES:,} bytes at most, got {size:,}")
     blob = _checked(folder, DESCRIPTION, None)
     try:
         described = json.loads(blob)
@@ -104,7 +114,10 @@ def _describe(folder: Path) -> dict[str, Any]:
         version, number = described["version"], described["contract"]
         if not isinstance(described["files"], dict):
             raise ValueError("files is not an object")
-    except (KeyError, ValueError) as error:
+        foreign = [name for name in described["files"] if name not in (*FILES, ACTS)]
+        if foreign:
+            raise ValueError(f"a bundle has no file {foreign[0]!r}")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION}: expected a JSON object with version, contract and files, got {len(blob)} bytes "
             f"that are not ({error}); copy the bundle again"
@@ -122,15 +135,32 @@ def _describe(folder: Path) -> dict[str, Any]:
     return described
 
 
+def _size(folder: Path, name: str) -> int:
+    """A file's size; it must be one, in the folder itself, whatever links lead there."""
+    path = folder / name
+    try:
+        found = path.resolve(strict=True)
+        status = found.stat()
+    except OSError as error:
+        raise _missing(path, error) from error
+    if not found.is_relative_to(folder.resolve()) or not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: expected a file in the bundle's folder, got {found}; copy the file itself there")
+    return status.st_size
+
+
+def _missing(path: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"{path}: expected a file of the bundle, got none ({error.strerror}); copy the whole bundle again"
+    )
+
+
 def _checked(folder: Path, name: str, digest: str | None) -> bytes:
     """A file's bytes, compared with `digest` unless that is bundle.json's."""
     path = folder / name
     try:
         blob = path.read_bytes()
     except OSError as error:
-        raise BundleError(
-            f"{path}: expected a file of the bundle, got none ({error.strerror}); copy the whole bundle again"
-        ) from error
+        raise _missing(path, error) from error
     if blob.startswith(b"version https://git-lfs"):
         raise BundleError(f"{path}: expected the file, got a Git LFS pointer to it; run `git lfs pull`")
     if name == DESCRIPTION:

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.external import has_external_data
 from models.features import INPUTS
 from models.provider import open_session
 from stream.errors import BundleError
@@ -50,8 +51,16 @@ def open_graph(
     """A session on `provider` ("cpu" or "cuda", float32 without TF32) with inputs and outputs checked.
 
     Raises:
-        BundleError: the graph cannot be read, or has other inputs or outputs, or the provider is not to be had here.
+        BundleError: the graph cannot be read, keeps data in other files, or has other inputs or outputs, or the
+            provider is not to be had here.
     """
+    try:
+        is_external = has_external_data(graph)
+    except ValueError as error:
+        said = f"expected a graph that ONNX Runtime can open, got: {error}"
+        raise BundleError(f"encoder.onnx: {said}; {_AGAIN}") from error
+    if is_external:
+        raise BundleError(f"encoder.onnx: expected a graph with all its data in it, got one that names files; {_AGAIN}")
     session = open_session(graph, provider, threads)
     inputs, outputs = signature.tensors()
     _compare("input", session.get_inputs(), inputs)

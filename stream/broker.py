@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from stream import guarded
-from stream.connect import admin, answers
+from stream.connect import admin
 from stream.errors import BrokerError
+from stream.handshake import answers
 from stream.jars import fetch_jars, find_java
+from stream.security import Cluster
 
 HOST = "127.0.0.1"
 START_S = 60.0
@@ -184,7 +186,7 @@ class Broker:
             if time.monotonic() > deadline:
                 raise BrokerError(f"the broker did not answer in {START_S:.0f} s; its log:\n{self._log_tail(12)}")
             time.sleep(0.1)
-        with admin(self.address) as client:
+        with admin(Cluster(self.address)) as client:
             found = str(client.describe_cluster()["cluster_id"])
         assert self._folder is not None
         if f"cluster.id={found}" not in (self._folder / "data" / "meta.properties").read_text():

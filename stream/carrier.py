@@ -12,10 +12,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
 
+from stream.access import Need, refusal
 from stream.connect import require
 from stream.deadletter import Headers
 from stream.errors import BrokerError, TopicError
 from stream.publisher import BATCH_BYTES, CLOSE_S, DELIVERY_S
+from stream.security import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,12 @@ class Moved(NamedTuple):
 class Carrier:
     """Two producers, acks=all: one plain and idempotent, one for transactions."""
 
-    def __init__(self, broker: str, group: str, max_batch_bytes: int) -> None:
+    def __init__(self, broker: Cluster, group: str, max_batch_bytes: int) -> None:
         self._broker = broker
         self._group = group
         self._options = {
             "bootstrap_servers": require(broker),
+            **broker.security.aiokafka(),
             "acks": "all",
             "max_batch_size": min(BATCH_BYTES, max_batch_bytes),
             "compression_type": "gzip",  # what only came through a topic's size limit so gets through once more
@@ -92,6 +95,8 @@ class Carrier:
             raise BrokerError("another `interest topics grow` has begun; this one has ended") from error
         except (KafkaError, TimeoutError) as error:
             why = f"no answer in {DELIVERY_S} s" if isinstance(error, TimeoutError) else error or type(error).__name__
+            needs = (Need("Write", "transactional-id", f"{self._group}-grow"), Need("Read", "group", self._group))
+            why = refusal(error, self._broker, *needs) or why
             raise BrokerError(f"broker {self._broker}: {why}; run it again, it knows how far it came") from error
 
     async def _begin(self) -> None:

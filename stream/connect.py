@@ -1,19 +1,18 @@
-"""Connections to a broker, checked first: a client of kafka-python that finds none leaks its thread and sockets."""
+"""Connections to a cluster, tried first: a client of kafka-python that finds no broker leaks its thread and sockets."""
 
 import re
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from stream.errors import BrokerError, UsageError
+from stream.access import explain
+from stream.errors import AccessError, BrokerError, UsageError
+from stream.handshake import meet
+from stream.security import Cluster
 
 ANSWER_S = 5.0
-API_VERSIONS = 18
-CORRELATION = 0x1E7E
 
 
 def addresses(broker: str) -> list[tuple[str, int]]:
@@ -31,48 +30,44 @@ def addresses(broker: str) -> list[tuple[str, int]]:
     return pairs
 
 
-def answers(host: str, port: int, timeout_s: float) -> bool:
-    """Whether a Kafka broker answers there: one ApiVersions request, answered within `timeout_s`."""
-    body = struct.pack(">hhih", API_VERSIONS, 0, CORRELATION, -1)
-    try:
-        with socket.create_connection((host, port), timeout_s) as connection:
-            connection.settimeout(timeout_s)
-            connection.sendall(struct.pack(">i", len(body)) + body)
-            answer = b""
-            while len(answer) < 8:
-                chunk = connection.recv(8 - len(answer))
-                if not chunk:
-                    return False
-                answer += chunk
-    except OSError:
-        return False
-    return int(struct.unpack(">ii", answer)[1]) == CORRELATION
-
-
-def require(broker: str) -> list[str]:
-    """The broker's addresses as clients take them, after at least one of them answered.
+def require(broker: Cluster) -> list[str]:
+    """The brokers' addresses as clients take them, after at least one of them has let this client in.
 
     Raises:
-        BrokerError: none answers; takes at most 5 seconds an address.
-        UsageError: `broker` is not HOST:PORT.
+        AccessError: none does, the first that answers refuses; tells which setting it is.
+        BrokerError: none answers; takes at most 5 seconds an address and step.
+        UsageError: an address is not HOST:PORT.
     """
-    pairs = addresses(broker)
-    if not any(answers(host, port, ANSWER_S) for host, port in pairs):
-        raise BrokerError(
-            f"no broker answers at {broker}; start one with `interest broker`, or name another with --broker HOST:PORT"
-        )
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in pairs]
+    pairs = addresses(broker.address)
+    refusal: AccessError | None = None
+    for host, port in pairs:
+        try:
+            meet(host, port, broker.security, ANSWER_S)
+        except AccessError as error:
+            refusal = refusal or error
+        except OSError:
+            continue
+        else:
+            return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in pairs]
+    if refusal is not None:
+        raise refusal
+    raise BrokerError(
+        f"no broker answers at {broker}; start one with `interest broker`, or name another with --broker HOST:PORT"
+    )
 
 
 @contextmanager
-def admin(broker: str) -> Iterator[KafkaAdminClient]:
+def admin(broker: Cluster) -> Iterator[KafkaAdminClient]:
     """A client for topics and cluster; what Kafka refuses inside comes out as a BrokerError."""
     servers = require(broker)
+    options = broker.security.kafka_python()
     try:
-        client = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=10_000, request_timeout_ms=10_000)
+        client = KafkaAdminClient(
+            bootstrap_servers=servers, bootstrap_timeout_ms=10_000, request_timeout_ms=10_000, **options
+        )
         try:
             yield client
         finally:
             client.close()
     except KafkaError as error:
-        raise BrokerError(f"broker {broker}: {error}") from error
+        raise explain(error, broker) from error

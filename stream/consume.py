@@ -8,15 +8,18 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from stream.access import Need, explain
 from stream.connect import require
-from stream.errors import BrokerError, TopicError
+from stream.errors import TopicError
+from stream.security import Cluster
+from stream.topics import allow
 
 POLL_MS = 200
 SILENT_S = 5.0
 
 
 @contextmanager
-def reader(broker: str, topic: str) -> Iterator[KafkaConsumer]:
+def reader(broker: Cluster, topic: str) -> Iterator[KafkaConsumer]:
     """A consumer with every partition of the topic assigned, committed records only.
 
     Raises:
@@ -33,20 +36,22 @@ def reader(broker: str, topic: str) -> Iterator[KafkaConsumer]:
             isolation_level="read_committed",
             check_crcs=False,  # in plain Python here: 0.37 s a MB; brokers check what they write
             metrics_enabled=False,
+            **broker.security.kafka_python(),
         )
         try:
             partitions = consumer.partitions_for_topic(topic)
             if not partitions:
+                allow(broker, topic, "Read")  # it is missing, or this user must not know of it
                 raise TopicError(f"topic {topic} is missing on {broker}")
             consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
             yield consumer
         finally:
             consumer.close()
     except KafkaError as error:
-        raise BrokerError(f"broker {broker}: {error}") from error
+        raise explain(error, broker, Need("Read", "topic", topic)) from error
 
 
-def read_all(broker: str, topic: str, partitions: Collection[int] | None = None) -> Iterator[Any]:
+def read_all(broker: Cluster, topic: str, partitions: Collection[int] | None = None) -> Iterator[Any]:
     """Every record (of kafka-python) from the topic's start to the end that it has now, each partition in its order.
 
     `partitions` limits it to some of the topic's; by default all are read.
@@ -63,7 +68,7 @@ def read_all(broker: str, topic: str, partitions: Collection[int] | None = None)
                 yield from (record for record in records if record.offset < ends[partition])
 
 
-def read_range(broker: str, topic: str, partition: int, first: int, end: int) -> list[Any]:
+def read_range(broker: Cluster, topic: str, partition: int, first: int, end: int) -> list[Any]:
     """The records of one partition whose offsets are in [first, end)."""
     found: list[Any] = []
     with reader(broker, topic) as consumer:
@@ -77,7 +82,7 @@ def read_range(broker: str, topic: str, partition: int, first: int, end: int) ->
     return found
 
 
-def follow(broker: str, topic: str, from_beginning: bool = False) -> Iterator[Any]:
+def follow(broker: Cluster, topic: str, from_beginning: bool = False) -> Iterator[Any]:
     """Records without end, as they come; first None, once everything written from now on will be seen.
 
     Raises:
@@ -100,7 +105,7 @@ def follow(broker: str, topic: str, from_beginning: bool = False) -> Iterator[An
 class _Watch:
     """Polls, and looks whether the broker is still there when nothing comes: the consumer would try for ever."""
 
-    def __init__(self, broker: str) -> None:
+    def __init__(self, broker: Cluster) -> None:
         self._broker = broker
         self._heard = time.monotonic()
 

@@ -13,12 +13,12 @@ Changelog records still go Faust's way, also as whole fetches, so that assignmen
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import ConsumerRecord
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import get_logger
@@ -28,6 +28,9 @@ from stream.followed import changelog_message
 from stream.inhand import InHand
 from stream.inline import InlineConsumerThread, InlineWorker
 from stream.lease import Lease
+
+if TYPE_CHECKING:
+    from stream.worker import App
 
 log = get_logger(__name__)
 
@@ -202,6 +205,9 @@ class Consumer(driver.Consumer):
         except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+        except KafkaError as error:
+            cast("App", self.app).end_if_refused(error)
+            raise
 
     def _fetchable(self) -> set[TP]:
         """Event partitions only when they are ours (recovery resumes them before it seeks), and not much waits."""

@@ -12,6 +12,7 @@ from stream.contract import ID_MAX_CHARS
 from stream.errors import BrokerError, TopicError
 from stream.eventfile import Record, Unfit
 from stream.publisher import Publisher
+from stream.security import Cluster
 from stream.topics import CREATE, TopicInfo, describe
 
 CHUNK_USERS = 1000
@@ -41,7 +42,10 @@ def unique(records: Iterable[Record]) -> list[Record]:
 
 
 def erase(
-    records: Sequence[Record], broker: str, topics: Sequence[str], report: Callable[[int], None] = lambda _sent: None
+    records: Sequence[Record],
+    broker: Cluster,
+    topics: Sequence[str],
+    report: Callable[[int], None] = lambda _sent: None,
 ) -> dict[str, TopicInfo]:
     """Send each record to every partition of each topic, and wait until all in-sync replicas have all of them.
 
@@ -56,7 +60,7 @@ def erase(
         TopicError: a topic does not exist; nothing was sent.
         BrokerError: no broker answers, or something was not acknowledged; tells how much.
     """
-    there = describe(broker, topics)
+    there = describe(broker, topics, "Write")
     missing = [name for name in topics if name not in there]
     if missing:
         raise TopicError(f"missing on {broker}: {', '.join(missing)}; name event topics, or make them with {CREATE}")
@@ -68,7 +72,7 @@ def erase(
     return there
 
 
-def _send(records: Sequence[Record], broker: str, topic: TopicInfo) -> Iterator[int]:
+def _send(records: Sequence[Record], broker: Cluster, topic: TopicInfo) -> Iterator[int]:
     """Send to one topic; how many were acknowledged, again and again."""
     publisher = Publisher(broker, topic)
 

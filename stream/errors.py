@@ -21,5 +21,9 @@ class BrokerError(InterestError):
     """No broker answers, or it refuses."""
 
 
+class AccessError(BrokerError):
+    """A broker refuses this client, or cannot be trusted; tells which setting or which ACL it is."""
+
+
 class TableValueError(InterestError):
     """A table value cannot be read: unknown format byte, or cut short."""

@@ -11,6 +11,7 @@ import msgspec
 from stream.consume import read_all, reader
 from stream.decode import decode
 from stream.errors import UsageError
+from stream.security import Cluster
 
 #: Rows of a file; a piece of this size is in memory at a time.
 ROWS: Final = 100_000
@@ -33,7 +34,7 @@ class Exported:
     files: int = 0
 
 
-def export(broker: str, topic: str, output: Path, report: Callable[[Exported], None] = lambda _: None) -> Exported:
+def export(broker: Cluster, topic: str, output: Path, report: Callable[[Exported], None] = lambda _: None) -> Exported:
     """Write all events of a topic, up to where it ends now, into `output`, a folder that is new or empty.
 
     The files are part-00000.parquet and so on; each appears when it is whole. Columns are the fields of an event (ids,
@@ -69,7 +70,7 @@ def export(broker: str, topic: str, output: Path, report: Callable[[Exported], N
     return exported
 
 
-def _rows(broker: str, topic: str, partitions: list[int], exported: Exported) -> Iterator[tuple[Any, ...]]:
+def _rows(broker: Cluster, topic: str, partitions: list[int], exported: Exported) -> Iterator[tuple[Any, ...]]:
     for partition in partitions:
         erased = _erased(broker, topic, partition)
         records = read_all(broker, topic, [partition])
@@ -96,7 +97,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _erased(broker: str, topic: str, partition: int) -> dict[bytes, int]:
+def _erased(broker: Cluster, topic: str, partition: int) -> dict[bytes, int]:
     """Offset of the last erase record of each user who has one."""
     # Most records need no look: the word stands there as it is, or escaped.
     records = (

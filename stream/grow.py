@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from stream.access import denied, needs_of
 from stream.carrier import Carrier, Moved
 from stream.connect import admin
 from stream.consume import read_all
@@ -28,7 +29,8 @@ from stream.contract import TIME_AHEAD_MS
 from stream.erase import parse_user
 from stream.errors import TableValueError, TopicError
 from stream.eventfile import Record
-from stream.growplan import Note, Plan, committed, look, members, notes_topic, own_topics
+from stream.groups import committed, members
+from stream.growplan import Note, Plan, look, notes_topic, own_topics
 from stream.intime import Place, reach, read_in_time
 from stream.publisher import partition_of
 from stream.rekey import choose_update, rekey
@@ -63,9 +65,9 @@ def grow(plan: Plan, report: Report = lambda _done: None) -> list[str]:
     """
     _make(plan)
     limit = min(
-        int(info.configs["max.message.bytes"]) for info in describe(plan.settings.broker, own_topics(plan.to)).values()
+        int(info.configs["max.message.bytes"]) for info in describe(plan.settings.cluster, own_topics(plan.to)).values()
     )
-    with Carrier(plan.settings.broker, plan.settings.app_id, limit) as carrier:
+    with Carrier(plan.settings.cluster, plan.settings.app_id, limit) as carrier:
         # Whoever began before has ended by now, and may have come further since.
         return _Growth(look(plan.settings, plan.new), carrier, report).run()
 
@@ -77,7 +79,7 @@ class _Growth:
         self._plan = plan
         self._carrier = carrier
         self._report = report
-        self._broker = plan.settings.broker
+        self._broker = plan.settings.cluster
         ids = {name: info.topic_id.hex for name, info in plan.there.items() if name != notes_topic(plan.settings)}
         self._note = plan.note or Note(plan.new, ids)
         self._starts, self._ends = self._left()
@@ -293,6 +295,8 @@ class _Growth:
         with admin(self._broker) as client:
             answers = client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wanted) for name in names])
         for name, answer in answers["topic"].items():
+            if "TopicAuthorizationFailed" in answer:
+                raise denied(self._broker, needs_of([name], "AlterConfigs"))
             if answer != "OK":
                 raise TopicError(f"topic {name}: Kafka refuses {STAMP}={wanted[STAMP]}: {answer}")
         until = time.monotonic() + CONFIG_S
@@ -304,18 +308,19 @@ class _Growth:
 
 def _make(plan: Plan) -> None:
     """Make the new topics that are not there, with the old ones' own configuration, and that for notes."""
-    with admin(plan.settings.broker) as client:
+    cluster = plan.settings.cluster
+    with admin(cluster) as client:
         found = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in plan.names])
         for old, name in plan.names.items():
             entries = found["topic"][old].items()
             own = {key: str(entry["value"]) for key, entry in entries if entry["config_source"] == _OVERRIDE}
             stamp = AS_GIVEN if old in plan.settings.event_topics else {}
             if name not in plan.there:
-                make(client, {name: own | stamp}, plan.new, plan.there[old].replication)
+                make(client, cluster, {name: own | stamp}, plan.new, plan.there[old].replication)
         notes, changelog = notes_topic(plan.settings), plan.there[plan.settings.changelog_topic]
         if notes not in plan.there:
             durable = {"min.insync.replicas": changelog.configs["min.insync.replicas"]}
-            make(client, {notes: {"cleanup.policy": "compact"} | durable}, 1, changelog.replication)
+            make(client, cluster, {notes: {"cleanup.policy": "compact"} | durable}, 1, changelog.replication)
 
 
 def _chunks(records: Iterable[Any]) -> Iterator[list[Any]]:

@@ -1,27 +1,17 @@
 """Whether everything can be carried to more partitions, from where to where, and how far that has come already."""
 
-import logging
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
-from kafka import KafkaAdminClient
-from kafka.errors import RetriableError
 
-from stream.connect import admin
 from stream.consume import read_all
 from stream.errors import TopicError, UsageError
+from stream.groups import members
 from stream.intime import Place, reach
 from stream.rekey import grown_name
 from stream.settings import Settings
 from stream.topics import CREATE, TopicInfo, describe
-
-COORDINATOR_S = 30.0
-
-# kafka-python cannot read what Faust's members say of themselves, and would write so to the terminal.
-logging.getLogger("kafka.admin").addHandler(logging.NullHandler())
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -86,8 +76,8 @@ def look(settings: Settings, partitions: int) -> Plan:
         TopicError: a topic is missing; workers run; or new topics hold what this did not write.
         BrokerError: no broker answers, or it refuses.
     """
-    broker = settings.broker
-    there = describe(broker, own_topics(settings))
+    broker = settings.cluster
+    there = describe(broker, own_topics(settings), "Read")
     missing = [name for name in own_topics(settings) if name not in there]
     if missing:
         raise TopicError(
@@ -101,13 +91,13 @@ def look(settings: Settings, partitions: int) -> Plan:
             + (f", and no fewer than {largest}, to which others have grown" if largest > old else "")
         )
     to = _grown(settings, old, partitions)
-    live = members(broker, settings.app_id)
+    live = members(broker, settings.app_id, "Read")
     if live:
         raise TopicError(
             f"group {settings.app_id} has {live} live member{'' if live == 1 else 's'}: stop all workers first; "
             "one that was killed counts until its session is over"
         )
-    there |= describe(broker, [*own_topics(to), notes_topic(settings)])
+    there |= describe(broker, [*own_topics(to), notes_topic(settings)], "Create", "Read", "Write")
     plan = Plan(settings, to, old, partitions, there, _read_note(settings, there))
     _check_new(plan)
     return plan
@@ -160,7 +150,7 @@ def _check_new(plan: Plan) -> None:
             raise TopicError(
                 f"topic {info.name} exists with {info.partitions} partitions, expected {plan.new}; delete it"
             )
-    _, ends = reach(plan.settings.broker, [info.name for info in new])
+    _, ends = reach(plan.settings.cluster, [info.name for info in new])
     for (name, _), end in ends.items():
         if end > 0:
             raise TopicError(f"topic {name} exists with records that are not of this command; delete it first")
@@ -169,7 +159,7 @@ def _check_new(plan: Plan) -> None:
 def _read_note(settings: Settings, there: Collection[str]) -> Note | None:
     notes = notes_topic(settings)
     value = None
-    for record in read_all(settings.broker, notes) if notes in there else ():
+    for record in read_all(settings.cluster, notes) if notes in there else ():
         value = record.value
     if value is None:
         return None
@@ -177,28 +167,3 @@ def _read_note(settings: Settings, there: Collection[str]) -> Note | None:
         return msgspec.json.decode(value, type=Note)
     except msgspec.DecodeError as error:
         raise TopicError(f"topic {notes}: expected a note of this command, got {value[:100]!r}: {error}") from error
-
-
-def members(broker: str, group: str) -> int:
-    """How many live members a group has."""
-    found = _ask_group(broker, lambda client: client.describe_groups([group])[group])
-    return len(found["members"])
-
-
-def committed(broker: str, group: str) -> dict[Place, int]:
-    """What a group has committed."""
-    found = _ask_group(broker, lambda client: client.list_group_offsets(group).get(group, {}))
-    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
-
-
-def _ask_group(broker: str, ask: Callable[[KafkaAdminClient], Any]) -> Any:
-    """Ask for a group; a broker that never had one makes the topic for groups first, which takes a moment."""
-    until = time.monotonic() + COORDINATOR_S
-    with admin(broker) as client:
-        while True:
-            try:
-                return ask(client)
-            except RetriableError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.2)

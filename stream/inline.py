@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiokafka
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -18,6 +18,7 @@ from stream.ending import EXIT_RECOVERY, end
 
 if TYPE_CHECKING:
     from stream.consumer import Consumer
+    from stream.worker import App
 
 # The broker answers a fetch when there is a byte, or after this; Faust's own 1.5 s would delay what follows a seek.
 FETCH_MAX_WAIT_MS = 100
@@ -52,6 +53,7 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._isolation_level = "read_committed"  # Faust asks for it in transactions only
+        consumer.commit = telling(consumer.commit, cast("App", transport.app))
         return consumer
 
     async def on_start(self) -> None:
@@ -70,6 +72,14 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = renewing_heartbeat
+        push = coordinator._push_error_to_user
+
+        def telling_push(error: Exception) -> Awaitable[None]:
+            cast("App", self.consumer.app).end_if_refused(error)
+            waiting: Awaitable[None] = push(error)
+            return waiting
+
+        coordinator._push_error_to_user = telling_push
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """The ends of the changelog, for recovery. Without an answer the process ends: none is not empty."""
@@ -106,6 +116,19 @@ def collecting(request: Callable[..., Awaitable[bool]], consumer: "Consumer") ->
         return has_arrived
 
     return collected
+
+
+def telling(commit: Callable[..., Awaitable[None]], app: "App") -> Callable[..., Awaitable[None]]:
+    """A commit that ends the process where the user may not; Faust would crash with pages of traces."""
+
+    async def told(*arguments: Any) -> None:
+        try:
+            await commit(*arguments)
+        except KafkaError as error:
+            app.end_if_refused(error)
+            raise
+
+    return told
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from kafka import KafkaConsumer, TopicPartition
 
 from stream.connect import require
 from stream.consume import POLL_MS, SILENT_S, reader
+from stream.security import Cluster
 
 #: Topic and partition.
 Place = tuple[str, int]
 
 
-def reach(broker: str, topics: Iterable[str]) -> tuple[dict[Place, int], dict[Place, int]]:
+def reach(broker: Cluster, topics: Iterable[str]) -> tuple[dict[Place, int], dict[Place, int]]:
     """The first offset of each partition, and the one behind the last committed record."""
     starts: dict[Place, int] = {}
     ends: dict[Place, int] = {}
@@ -27,7 +28,7 @@ def reach(broker: str, topics: Iterable[str]) -> tuple[dict[Place, int], dict[Pl
     return starts, ends
 
 
-def read_in_time(broker: str, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> Iterator[Any]:
+def read_in_time(broker: Cluster, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> Iterator[Any]:
     """Committed records of each partition in [start, end), oldest first; those of a partition stay in their order."""
     with ExitStack() as stack:
         lanes = []
@@ -42,7 +43,7 @@ def read_in_time(broker: str, starts: Mapping[Place, int], ends: Mapping[Place, 
         yield from heapq.merge(*lanes, key=lambda record: record.timestamp)
 
 
-def _lane(broker: str, consumer: KafkaConsumer, tp: TopicPartition, end: int) -> Iterator[Any]:
+def _lane(broker: Cluster, consumer: KafkaConsumer, tp: TopicPartition, end: int) -> Iterator[Any]:
     """The records of one partition; looks after the broker when nothing comes."""
     heard = time.monotonic()
     # A position, unlike the last record's offset, also passes over what transactions leave.

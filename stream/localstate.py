@@ -20,6 +20,7 @@ import msgspec
 
 from stream import topics
 from stream.errors import TopicError
+from stream.security import Cluster
 from stream.topics import TopicInfo
 
 FORMAT = 1
@@ -38,13 +39,13 @@ _LOCKED = ("lock hold by", "While lock file")
 class Changelog:
     """The changelog as this process knows it."""
 
-    broker: str
+    broker: Cluster
     topic: str
     topic_id: uuid.UUID
     delete_retention_ms: int
 
     @classmethod
-    def of(cls, broker: str, info: TopicInfo) -> "Changelog":
+    def of(cls, broker: Cluster, info: TopicInfo) -> "Changelog":
         """From a description of the topic."""
         return cls(broker, info.name, info.topic_id, int(info.configs["delete.retention.ms"]))
 

@@ -34,7 +34,7 @@ def look(settings: Settings, user_id: str) -> Seen:
         BrokerError: no broker answers.
     """
     key = user_id.encode()
-    with reader(settings.broker, settings.changelog_topic) as consumer:
+    with reader(settings.cluster, settings.changelog_topic) as consumer:
         partitions = {tp.partition for tp in consumer.assignment()}
     likely = {partition_of(key, len(partitions))}
     record = _last(settings, settings.changelog_topic, key, likely)
@@ -53,7 +53,7 @@ def look(settings: Settings, user_id: str) -> Seen:
 
 def _last(settings: Settings, topic: str, key: bytes, partitions: Collection[int]) -> Any:
     last = None
-    for record in read_all(settings.broker, topic, partitions):
+    for record in read_all(settings.cluster, topic, partitions):
         if record.key == key:
             last = record
     return last

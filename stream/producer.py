@@ -1,8 +1,10 @@
 """Faust's producer, for whole record batches: acknowledged by all replicas, sent only while the partitions are ours."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
@@ -10,10 +12,20 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers import aiokafka as driver
 
+from stream.access import Need, refusal
+from stream.connect import require
 from stream.consumer import Consumer
-from stream.errors import BrokerError
+from stream.ending import EXIT_FAILURE, end
+from stream.errors import AccessError, BrokerError
+from stream.security import Cluster
+
+if TYPE_CHECKING:
+    from stream.worker import App
+
+log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+LOOK_S = 5.0
 
 #: How records are compressed on their way and in the log.
 Codec = Literal["none", "gzip", "zstd"]
@@ -33,6 +45,8 @@ Sent = tuple["asyncio.Future[Any]", int]
 
 class Producer(driver.Producer):
     """Publishes record batches at a few µs a record; `send` costs 50 to 100."""
+
+    _look_again_s = 0.0
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
@@ -57,9 +71,26 @@ class Producer(driver.Producer):
             updated: bool = await update(cluster, topics)
             if not updated:
                 await asyncio.sleep(RETRY_S)
+                await self._end_if_refused()
             return updated
 
         producer.client._metadata_update = unhurried
+
+    async def _end_if_refused(self) -> None:
+        """No broker is heard. If that is since they refuse this worker, it ends: clients would try on in silence."""
+        if time.monotonic() < self._look_again_s:
+            return
+        try:
+            await asyncio.to_thread(require, self._broker)
+        except AccessError as error:
+            end(EXIT_FAILURE, "%s", error)
+        except BrokerError as error:
+            log.debug("%s", error)  # one that is away may come back
+        self._look_again_s = time.monotonic() + LOOK_S
+
+    @property
+    def _broker(self) -> Cluster:
+        return cast("App", self.app).cluster
 
     @property
     def cluster(self) -> ClusterMetadata:
@@ -84,8 +115,9 @@ class Producer(driver.Producer):
         while left is not None:
             batch = _Batch(self.max_batch_size, _CODECS[codec])
             left = batch.fill(left, rest, timestamp_ms)
-            acknowledged = _acknowledged(await producer.send_batch(batch, topic, partition=partition), topic, partition)
-            sent.append((asyncio.ensure_future(acknowledged), batch.record_count()))
+            sending = await producer.send_batch(batch, topic, partition=partition)
+            acknowledged = asyncio.ensure_future(_acknowledged(sending, topic, partition, self._broker))
+            sent.append((acknowledged, batch.record_count()))
         return sent
 
 
@@ -110,8 +142,10 @@ class _Batch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
         return left
 
 
-async def _acknowledged(sending: "asyncio.Future[Any]", topic: str, partition: int) -> Any:
+async def _acknowledged(sending: "asyncio.Future[Any]", topic: str, partition: int, broker: Cluster) -> Any:
     try:
         return await sending
     except KafkaError as error:
+        if refused := refusal(error, broker, Need("Write", "topic", topic)):
+            raise refused from error
         raise BrokerError(f"{topic}/{partition} does not take what is sent: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stream.errors import TopicError
 from stream.eventfile import Record, Unfit
 from stream.publisher import Publisher
+from stream.security import Cluster
 from stream.topics import CREATE, describe
 
 SLICE_S = 0.02  # a pace is kept in slices of this, so that a fast one still sends many records at once
@@ -28,7 +29,7 @@ class Published:
 
 def publish(
     chunks: Iterable[Sequence[Record | Unfit]],
-    broker: str,
+    broker: Cluster,
     topic: str,
     *,
     rate: float | None = None,
@@ -47,7 +48,7 @@ def publish(
         TopicError: the topic does not exist.
         BrokerError: no broker answers, or something was not acknowledged; tells how much, and the first line.
     """
-    info = describe(broker, [topic]).get(topic)
+    info = describe(broker, [topic], "Write").get(topic)
     if info is None:
         raise TopicError(f"topic {topic} is missing on {broker}; make what is missing with {CREATE}")
     published = Published()

@@ -9,9 +9,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 
+from stream.access import Need, explain, refusal
 from stream.connect import require
 from stream.errors import BrokerError
 from stream.eventfile import Record
+from stream.security import Cluster
 from stream.topics import TopicInfo
 
 # A few µs a record; a producer that is given record after record costs 50 (kafka-python 18,000 records/s here).
@@ -34,9 +36,11 @@ class Publisher:
     The records' own times are left to Kafka. An async context; `acknowledged` counts what all in-sync replicas have.
     """
 
-    def __init__(self, broker: str, topic: TopicInfo) -> None:
+    def __init__(self, broker: Cluster, topic: TopicInfo) -> None:
         self._broker = broker
         self._topic = topic
+        # Idempotent: brokers before 2.8 want a right of its own for that.
+        self._needs = (Need("Write", "topic", topic.name), Need("IdempotentWrite", "cluster", ""))
         self.max_record_bytes = int(topic.configs["max.message.bytes"]) - OVERHEAD_BYTES
         self.acknowledged = 0
         self._partitions: dict[bytes, int] = {}
@@ -46,6 +50,7 @@ class Publisher:
     async def __aenter__(self) -> "Publisher":
         self._producer = AIOKafkaProducer(
             bootstrap_servers=require(self._broker),
+            **self._broker.security.aiokafka(),
             acks="all",
             enable_idempotence=True,
             max_batch_size=min(BATCH_BYTES, self.max_record_bytes + OVERHEAD_BYTES),
@@ -54,7 +59,7 @@ class Publisher:
             await self._producer.start()
         except KafkaError as error:
             await self._close()
-            raise BrokerError(f"broker {self._broker}: {error}") from error
+            raise explain(error, self._broker, *self._needs) from error
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -142,6 +147,7 @@ class Publisher:
                 lost.append(batch)
         count, line = sum(batch.count for batch in lost), min(batch.line for batch in lost)
         why = f"no answer in {DELIVERY_S} s" if isinstance(error, TimeoutError) else error or type(error).__name__
+        why = refusal(error, self._broker, *self._needs) or why
         raise BrokerError(
             f"{count:,} of the events for {self._topic.name} were not acknowledged, the first is line {line}: {why}"
         ) from error

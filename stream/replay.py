@@ -19,11 +19,13 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
+from stream.access import Need, refusal
 from stream.connect import admin, require
 from stream.consume import read_all
 from stream.deadletter import Headers, Letter, read_letter, replay_headers
 from stream.errors import BrokerError, TopicError
 from stream.publisher import CLOSE_S, DELIVERY_S, OVERHEAD_BYTES, partition_of
+from stream.security import Cluster
 from stream.settings import Settings
 from stream.topics import TopicInfo, describe, make
 
@@ -132,6 +134,11 @@ def memory_topic(settings: Settings) -> str:
     return f"{settings.deadletter_topic}-replayed"
 
 
+def transactional_id(settings: Settings) -> str:
+    """Of the producer: of two replays, the one that began first can commit nothing more."""
+    return f"{settings.deadletter_topic}-replay"
+
+
 def plan(
     settings: Settings,
     wanted: Filter,
@@ -152,8 +159,8 @@ def plan(
         TopicError: the dead-letter topic, or one that letters came from, does not exist.
         BrokerError: no broker answers, or it refuses.
     """
-    broker, topic, memory = settings.broker, settings.deadletter_topic, memory_topic(settings)
-    there = describe(broker, [topic, memory])
+    broker, topic, memory = settings.cluster, settings.deadletter_topic, memory_topic(settings)
+    there = describe(broker, [topic, memory], "Read")
     if topic not in there:
         raise TopicError(f"topic {topic} is missing on {broker}; name the dead letters' with --deadletter-topic")
     sent = _read_memory(broker, memory) if memory in there else {}
@@ -168,7 +175,7 @@ def plan(
     own = (topic, memory, settings.update_topic, settings.changelog_topic)
     choice = choose(letters(), sent, wanted, again=again, limit=limit, own=own)
     counts = Counter(letter.topic for letter in choice.send.values())
-    topics = describe(broker, counts) if counts else {}
+    topics = describe(broker, counts, "Write") if counts else {}
     for name, count in counts.items():
         if name not in topics:
             raise TopicError(
@@ -178,7 +185,7 @@ def plan(
     return choice, topics
 
 
-def _read_memory(broker: str, memory: str) -> dict[bytes, int]:
+def _read_memory(broker: Cluster, memory: str) -> dict[bytes, int]:
     sent = {}
     for record in read_all(broker, memory):
         try:
@@ -223,6 +230,7 @@ def replay(
         raise BrokerError(f"another replay has begun; this one ended after {counts.total():,} letters") from error
     except (KafkaError, TimeoutError) as error:
         why = f"no answer in {DELIVERY_S} s" if isinstance(error, TimeoutError) else error or type(error).__name__
+        why = refusal(error, settings.cluster, Need("Write", "transactional-id", transactional_id(settings))) or why
         raise BrokerError(
             f"broker {settings.broker}: {counts.total():,} letters were sent, the next were not: {why}; run it again, "
             "it knows what was sent"
@@ -233,11 +241,12 @@ def replay(
 def _make_memory(settings: Settings) -> None:
     """Make the topic for what was sent, unless it is there; as durable as the dead letters."""
     topic, memory = settings.deadletter_topic, memory_topic(settings)
-    there = describe(settings.broker, [topic, memory])
+    cluster = settings.cluster
+    there = describe(cluster, [topic], "Read") | describe(cluster, [memory], "Create", "Read", "Write")
     if topic in there and memory not in there:
         durable = {"min.insync.replicas": there[topic].configs["min.insync.replicas"]}
-        with admin(settings.broker) as client:
-            make(client, {memory: {"cleanup.policy": "compact"} | durable}, 1, there[topic].replication)
+        with admin(cluster) as client:
+            make(client, cluster, {memory: {"cleanup.policy": "compact"} | durable}, 1, there[topic].replication)
 
 
 class _Event(NamedTuple):
@@ -260,7 +269,7 @@ def _chunks(
     chunk: list[_Event] = []
     size = 0
     partitions = {partition for partition, _ in send}
-    for record in read_all(settings.broker, settings.deadletter_topic, partitions) if send else ():
+    for record in read_all(settings.cluster, settings.deadletter_topic, partitions) if send else ():
         letter = send.get((record.partition, record.offset))
         if letter is None:
             continue
@@ -304,8 +313,9 @@ class _Sender:
 
     def __init__(self, settings: Settings) -> None:
         self._memory = memory_topic(settings)
-        self._servers = require(settings.broker)
-        self._id = f"{settings.deadletter_topic}-replay"
+        self._cluster = settings.cluster
+        self._servers = require(self._cluster)
+        self._id = transactional_id(settings)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -333,6 +343,7 @@ class _Sender:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: log.debug("%s", context))
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._servers,
+            **self._cluster.security.aiokafka(),
             transactional_id=self._id,
             transaction_timeout_ms=TRANSACTION_S * 1000,
             max_batch_size=BATCH_BYTES,

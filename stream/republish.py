@@ -15,8 +15,9 @@ import orjson
 from stream.consume import read_all, read_range, reader
 from stream.errors import InterestError, TopicError
 from stream.eventfile import Record
-from stream.growplan import committed
+from stream.groups import committed
 from stream.publisher import Publisher
+from stream.security import Cluster
 from stream.settings import Settings
 from stream.topics import CREATE, TopicInfo, describe
 
@@ -59,7 +60,7 @@ def republish(
     asked: dict[int, set[bytes]] = {}
     begun: dict[int, int] = {}  # where the updates of each partition ended when they were read
     with asyncio.Runner() as runner:
-        publisher = Publisher(settings.broker, events)
+        publisher = Publisher(settings.cluster, events)
         runner.run(publisher.__aenter__())
         try:
             for partition in range(updates.partitions):
@@ -80,10 +81,10 @@ def republish(
 
 def _topics(settings: Settings) -> tuple[TopicInfo, TopicInfo]:
     names = settings.event_topics[0], settings.update_topic
-    there = describe(settings.broker, names)
+    there = describe(settings.cluster, names)
     missing = [name for name in names if name not in there]
     if missing:
-        raise TopicError(f"missing on {settings.broker}: {', '.join(missing)}; make what is missing with {CREATE}")
+        raise TopicError(f"missing on {settings.cluster}: {', '.join(missing)}; make what is missing with {CREATE}")
     events, updates = (there[name] for name in names)
     if events.partitions != updates.partitions:
         raise TopicError(
@@ -97,7 +98,7 @@ def _stale(settings: Settings, partition: int, model: str) -> tuple[list[bytes],
     """Users of a partition whose last update is of another model; how many have one; the offset behind the last."""
     last: dict[bytes, bool] = {}
     end = 0
-    for record in read_all(settings.broker, settings.update_topic, [partition]):
+    for record in read_all(settings.cluster, settings.update_topic, [partition]):
         end = record.offset + 1
         if record.value is None:
             last.pop(record.key, None)
@@ -135,10 +136,10 @@ async def _send(publisher: Publisher, partition: int, keys: list[bytes]) -> None
 def _wait(settings: Settings, events: TopicInfo, report: Callable[[str], None]) -> None:
     """Return once the workers have committed all that is on the event topic now: its updates are acknowledged then."""
     tps = [(events.name, partition) for partition in range(events.partitions)]
-    ends = _ends(settings.broker, events)
+    ends = _ends(settings.cluster, events)
     reached, moved = -1, time.monotonic()
     while True:
-        offsets = committed(settings.broker, settings.app_id)
+        offsets = committed(settings.cluster, settings.app_id)
         left = sum(max(0, ends[tp[1]] - offsets.get(tp, 0)) for tp in tps)
         if not left:
             return
@@ -153,7 +154,7 @@ def _wait(settings: Settings, events: TopicInfo, report: Callable[[str], None]) 
         time.sleep(LOOK_S)
 
 
-def _ends(broker: str, topic: TopicInfo) -> dict[int, int]:
+def _ends(broker: Cluster, topic: TopicInfo) -> dict[int, int]:
     with reader(broker, topic.name) as consumer:
         return {tp.partition: end for tp, end in consumer.end_offsets(consumer.assignment()).items()}
 
@@ -162,12 +163,12 @@ def _count(
     settings: Settings, model: str, asked: dict[int, set[bytes]], begun: dict[int, int], done: Republished
 ) -> None:
     """What was answered since the updates were read."""
-    end = _ends(settings.broker, describe(settings.broker, [settings.update_topic])[settings.update_topic])
+    end = _ends(settings.cluster, describe(settings.cluster, [settings.update_topic])[settings.update_topic])
     for partition, keys in asked.items():
         last = {
             record.key: record.value
             for record in read_range(
-                settings.broker, settings.update_topic, partition, begun[partition], end[partition]
+                settings.cluster, settings.update_topic, partition, begun[partition], end[partition]
             )
         }
         for key in keys:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.errors import UsageError
 from stream.rules import Rules
+from stream.security import Cluster, Mechanism, Protocol, Security, problems
 
 PREFIX = "INTEREST_"
 TABLE = "users"
@@ -21,9 +22,34 @@ DAY_MS = 86_400_000
 class Settings(BaseSettings):
     """A worker's settings. Each is read from INTEREST_<NAME>; an option of a command goes before the environment."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # which may be a password
+    )
 
     broker: str = Field("127.0.0.1:9092", description="Kafka brokers, HOST:PORT, comma between several")
+    security_protocol: Protocol = Field(
+        "plaintext", description="how brokers are reached: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`"
+    )
+    ssl_ca_file: Path | None = Field(
+        None, description="CA certificates (PEM) that the brokers' are checked by; unless set, the system's"
+    )
+    ssl_cert_file: Path | None = Field(None, description="the client's own certificate and its chain (PEM)")
+    ssl_key_file: Path | None = Field(None, description="its private key (PEM)")
+    ssl_key_password: SecretStr | None = Field(None, description="password of the private key; no option")
+    ssl_key_password_file: Path | None = Field(None, description="file with that password instead")
+    sasl_mechanism: Mechanism | None = Field(
+        None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`"
+    )
+    sasl_username: str | None = Field(None, description="user, of PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(None, description="the user's password; no option")
+    sasl_password_file: Path | None = Field(None, description="file with that password instead")
+    sasl_token_provider: str | None = Field(
+        None, description="`module:function` that gives a token, or a token and the seconds it lives, for OAUTHBEARER"
+    )
     app_id: str = Field(
         "interest",
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
@@ -88,37 +114,51 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("log_level", mode="before")
+    @field_validator("sasl_mechanism", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("log_level", "security_protocol", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = []
+        wrong = problems(self)
         if self.window_keep_events >= self.window_max_events:
-            problems.append(
+            wrong.append(
                 f"window_keep_events must be below window_max_events, got {self.window_keep_events} "
                 f"and {self.window_max_events}"
             )
         if self.idle_ttl_days < self.window_max_age_days:
-            problems.append(
+            wrong.append(
                 f"idle_ttl_days must not be below window_max_age_days, got {self.idle_ttl_days:g} "
                 f"and {self.window_max_age_days:g}"
             )
         if self.heartbeat_s * 3 > self.session_timeout_s:
-            problems.append(
+            wrong.append(
                 f"heartbeat_s must be at most a third of session_timeout_s, got {self.heartbeat_s:g} "
                 f"and {self.session_timeout_s:g}"
             )
         if self.stall_exit_s < self.stall_s:
-            problems.append(f"stall_exit_s must not be below stall_s, got {self.stall_exit_s:g} and {self.stall_s:g}")
+            wrong.append(f"stall_exit_s must not be below stall_s, got {self.stall_exit_s:g} and {self.stall_s:g}")
         names = [*self.topics, self.deadletter_topic]
         if len(set(names)) < len(names):
-            problems.append(f"event, update, dead-letter and changelog topics must differ, got {', '.join(names)}")
-        if problems:
-            raise ValueError("; ".join(problems))
+            wrong.append(f"event, update, dead-letter and changelog topics must differ, got {', '.join(names)}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def cluster(self) -> Cluster:
+        """The brokers, and how they are reached. Files that the settings name are read here.
+
+        Raises:
+            UsageError: one cannot be read.
+        """
+        return Cluster(self.broker, Security.of(self))
 
     @property
     def changelog_topic(self) -> str:
@@ -146,6 +186,10 @@ class Settings(BaseSettings):
         )
 
 
+#: Settings whose value is never shown, and that no option of a command gives: others see a process's arguments.
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
+
+
 def load(options: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings: `options` that are not None go before the environment, the environment before the defaults.
 
@@ -164,7 +208,8 @@ def load(options: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_context=False):
             where = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
-            got = f", got {problem['input']!r}" if problem["loc"] else ""
+            is_told = bool(problem["loc"]) and problem["loc"][0] not in SECRETS
+            got = f", got {problem['input']!r}" if is_told else ""
             problems.append(where + problem["msg"].removeprefix("Value error, ") + got)
     if problems:
         raise UsageError("wrong settings: " + " | ".join(problems))

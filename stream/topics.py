@@ -4,13 +4,17 @@ import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import for_code
 
+from stream import groups
+from stream.access import Need, denied, lacking, needs_of, worker_needs
 from stream.connect import admin
 from stream.errors import TopicError
+from stream.security import Cluster
 from stream.settings import DAY_MS, Settings
 
 log = logging.getLogger(__name__)
@@ -18,6 +22,7 @@ log = logging.getLogger(__name__)
 PARTITIONS = 4
 UNKNOWN_TOPIC = 3
 TOPIC_EXISTS = 36
+NOT_AUTHORIZED = 29
 CREATE = "`interest topics create`"
 #: What carries everything over to more partitions.
 GROW = "`interest topics grow`"
@@ -45,15 +50,25 @@ class TopicInfo:
     configs: Mapping[str, str]
 
 
-def describe(broker: str, names: Iterable[str]) -> dict[str, TopicInfo]:
+def describe(broker: Cluster, names: Iterable[str], *operations: str) -> dict[str, TopicInfo]:
     """What is known of the topics named, in their order; one that does not exist is absent.
 
+    `operations` (Read, Write) are what is to be done with them, beside describing them.
+
     Raises:
+        AccessError: the user may not; names every operation that is missing.
         BrokerError: no broker answers, or it refuses.
         TopicError: a name is not allowed, or a topic cannot be read.
     """
+    names = list(names)
     with admin(broker) as client:
-        return _describe(client, names)
+        return _describe(client, broker, needs_of(names, *operations, "DescribeConfigs"))
+
+
+def allow(broker: Cluster, topic: str, operation: str) -> None:
+    """Return if the user may do this with the topic, or it does not exist. Raises as `describe`."""
+    with admin(broker) as client:
+        _look(client, broker, needs_of([topic], operation))
 
 
 def create(settings: Settings, partitions: int | None = None, replication: int | None = None) -> list[str]:
@@ -70,8 +85,10 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         BrokerError: no broker answers, or it refuses.
     """
     names = [*settings.topics, settings.deadletter_topic]
-    with admin(settings.broker) as client:
-        there = _describe(client, names)
+    cluster = settings.cluster
+    needs = needs_of(names, "Create", "Describe", "DescribeConfigs")
+    with admin(cluster) as client:
+        there = _describe(client, cluster, needs)
         partitions = _agree(settings, there, partitions)
         brokers = len(client.describe_cluster()["brokers"])
         replication = replication or (3 if brokers >= 3 else 1)
@@ -80,14 +97,15 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         durable = {"min.insync.replicas": "2" if replication >= 3 else "1"}
         wanted = dict.fromkeys(settings.event_topics, EVENT_CONFIG | durable)
         wanted |= dict.fromkeys(settings.compacted_topics, COMPACT_CONFIG | durable)
-        make(client, {name: config for name, config in wanted.items() if name not in there}, partitions, replication)
+        missing = {name: config for name, config in wanted.items() if name not in there}
+        make(client, cluster, missing, partitions, replication)
         if settings.deadletter_topic not in there:
             # Only now is the limit of the event topics known, whoever made them.
-            made = _describe(client, settings.event_topics)
+            made = _describe(client, cluster, needs_of(settings.event_topics, "DescribeConfigs"))
             largest = max(int(info.configs["max.message.bytes"]) for info in made.values())
             letters = durable | {"max.message.bytes": str(largest + DEADLETTER_EXTRA_BYTES)}
-            make(client, {settings.deadletter_topic: letters}, partitions, replication)
-        now = _describe(client, names)
+            make(client, cluster, {settings.deadletter_topic: letters}, partitions, replication)
+        now = _describe(client, cluster, needs)
     return [
         f"{'exists' if name in there else 'created'} {name}: {_count(info.partitions, 'partition')}, "
         f"replication {info.replication}"
@@ -103,11 +121,13 @@ def check(settings: Settings) -> dict[str, TopicInfo]:
 
     Raises:
         TopicError: names every topic that is missing, or the partition counts that differ; and what to do.
+        AccessError: the user may not do with topics and group what a worker does; names all that is missing.
         BrokerError: no broker answers, or it refuses.
     """
     names = [*settings.topics, settings.deadletter_topic]
-    with admin(settings.broker) as client:
-        there = _describe(client, names)
+    cluster, needs = settings.cluster, worker_needs(settings)
+    with admin(cluster) as client:
+        there = _describe(client, cluster, needs)
         brokers = len(client.describe_cluster()["brokers"])
     missing = [name for name in names if name not in there]
     if missing:
@@ -116,6 +136,7 @@ def check(settings: Settings) -> dict[str, TopicInfo]:
             f"make what is missing with {CREATE}"
         )
     _agree(settings, there, None)
+    groups.check(cluster, settings.app_id)
     for warning in find_risks(settings, there, brokers):
         log.warning("%s", warning)
     return there
@@ -153,20 +174,36 @@ def find_risks(settings: Settings, topics: Mapping[str, TopicInfo], brokers: int
     return risks
 
 
-def _describe(client: KafkaAdminClient, names: Iterable[str]) -> dict[str, TopicInfo]:
-    names = list(names)
-    found = {}
-    for topic in client.describe_topics(names):
-        if topic["error_code"] == UNKNOWN_TOPIC:
-            continue
-        if topic["error_code"] != 0:
-            kind = for_code(topic["error_code"]).__name__
-            raise TopicError(f"topic {topic['name']}: Kafka refuses to describe it: {kind}")
-        found[topic["name"]] = topic
+def _look(client: KafkaAdminClient, broker: Cluster, needs: Iterable[Need]) -> dict[str, dict[str, Any]]:
+    """Kafka's metadata of the topics of `needs` that exist. Who lacks Describe cannot tell whether one does."""
+    by_topic: dict[str, list[Need]] = {}
+    for need in needs:
+        if need.kind == "topic":
+            by_topic.setdefault(need.name, []).append(need)
+    found, missing = {}, []
+    for topic in client.describe_topics(list(by_topic)):
+        name, code = topic["name"], topic["error_code"]
+        if code == NOT_AUTHORIZED:
+            missing += by_topic[name]
+        elif code == 0:
+            found[name] = topic
+            missing += lacking([need for need in by_topic[name] if need.operation != "Create"], topic)
+        elif code != UNKNOWN_TOPIC:
+            raise TopicError(f"topic {name}: Kafka refuses to describe it: {for_code(code).__name__}")
+    if missing:
+        raise denied(broker, missing)
+    return {name: found[name] for name in by_topic if name in found}
+
+
+def _describe(client: KafkaAdminClient, broker: Cluster, needs: Iterable[Need]) -> dict[str, TopicInfo]:
+    found = _look(client, broker, needs)
     if not found:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
     configs = client.describe_configs(resources, config_filter="all")["topic"]
+    hidden = [name for name in found if not configs.get(name)]
+    if hidden:
+        raise denied(broker, needs_of(hidden, "DescribeConfigs"))
     return {
         name: TopicInfo(
             name=name,
@@ -175,8 +212,7 @@ def _describe(client: KafkaAdminClient, names: Iterable[str]) -> dict[str, Topic
             replication=min(len(partition["replica_nodes"]) for partition in found[name]["partitions"]),
             configs={key: str(entry["value"]) for key, entry in configs[name].items()},
         )
-        for name in names
-        if name in found
+        for name in found
     }
 
 
@@ -198,10 +234,17 @@ def _agree(settings: Settings, topics: Mapping[str, TopicInfo], told: int | None
     return told or next(iter(counts.values()), PARTITIONS)
 
 
-def make(client: KafkaAdminClient, wanted: Mapping[str, Mapping[str, str]], partitions: int, replication: int) -> None:
+def make(
+    client: KafkaAdminClient,
+    broker: Cluster,
+    wanted: Mapping[str, Mapping[str, str]],
+    partitions: int,
+    replication: int,
+) -> None:
     """Make topics, each with its configuration, and wait until they are there; one that exists is left as it is.
 
     Raises:
+        AccessError: the user may not make them.
         TopicError: Kafka refuses.
     """
     if not wanted:
@@ -211,6 +254,9 @@ def make(client: KafkaAdminClient, wanted: Mapping[str, Mapping[str, str]], part
         for name, config in wanted.items()
     }
     answer = client.create_topics(topics, raise_errors=False)
+    refused = [topic["name"] for topic in answer["topics"] if topic["error_code"] == NOT_AUTHORIZED]
+    if refused:
+        raise denied(broker, needs_of(refused, "Create"))
     for topic in answer["topics"]:
         if topic["error_code"] not in (0, TOPIC_EXISTS):  # another `topics create` may run beside this one
             raise TopicError(f"topic {topic['name']}: Kafka refuses to make it: {topic['error_message']}")

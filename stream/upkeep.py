@@ -160,7 +160,7 @@ class Upkeep:
         """The last value of each key in some ranges of a partition."""
         last: dict[bytes, bytes | None] = {}
         for first, end in ranges:
-            records = await asyncio.to_thread(read_range, self._settings.broker, topic, partition, first, end)
+            records = await asyncio.to_thread(read_range, self._settings.cluster, topic, partition, first, end)
             last |= {record.key: record.value for record in records}
         return last
 

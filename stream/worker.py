@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, cast
@@ -16,17 +16,20 @@ from mode.utils.queues import FlowControlEvent
 
 from models import bundle as bundles
 from stream import cpus, growth, health, observe, topics
+from stream.access import Need, refusal, worker_needs
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
 from stream.datafolder import claim
 from stream.encode import Encoder
+from stream.ending import EXIT_FAILURE, end
 from stream.errors import UsageError
 from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
 from stream.progress import JOINING, Phase, Progress
 from stream.rollout import Rollout
+from stream.security import Cluster
 from stream.serving import Serving, Shadow
 from stream.settings import TABLE, Settings
 from stream.table import SequenceTable
@@ -39,6 +42,14 @@ log = logging.getLogger("interest")
 
 REPORT_S = 10.0
 REPEAT_S = 10.0
+#: Of lines of the clients: every first member of a group meets the first once, the others are told better by us.
+TOLD = (
+    "GroupCoordinatorNotAvailable",
+    "in the clear",
+    "Not authorized to read",
+    "unauthorized topics",
+    "is not authorized for this client",
+)
 METADATA_MAX_AGE_MS = 10_000
 RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
@@ -64,6 +75,15 @@ class App(faust.App):
     has_joined = False
     #: Of each topic, at the start.
     partitions: Mapping[str, int]
+    #: The brokers, and how they are reached.
+    cluster: Cluster
+    #: What the worker's user must be allowed.
+    needs: Sequence[Need]
+
+    def end_if_refused(self, error: Exception) -> None:
+        """End the process with one line where an error of reading says that the user may not; Faust would not tell."""
+        if refused := refusal(error, self.cluster, *(need for need in self.needs if need.operation == "Read")):
+            end(EXIT_FAILURE, "%s", refused)
 
     @cached_property
     def flow_control(self) -> FlowControlEvent:
@@ -136,7 +156,7 @@ def run(settings: Settings) -> None:
         sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        changelog = Changelog.of(settings.broker, there[settings.changelog_topic])
+        changelog = Changelog.of(settings.cluster, there[settings.changelog_topic])
         partitions = {name: info.partitions for name, info in there.items()}
         totals.partitions = {topic: partitions[topic] for topic in sources}
         app, agent = build(settings, sources, partitions, changelog, serving)
@@ -188,10 +208,12 @@ def build(
         serving: the models.
     """
     count = partitions[settings.changelog_topic]
+    cluster = settings.cluster
     hosts = ";".join(f"batchkafka://{host}:{port}" for host, port in addresses(settings.broker))
     app = App(
         settings.app_id,
         broker=hosts,
+        broker_credentials=cluster.security.faust(),
         store=STORES[settings.store],
         datadir=settings.data_dir,
         autodiscover=False,
@@ -233,6 +255,7 @@ def build(
         await agent.run()  # the records wait in the consumer; the stream stays empty
 
     app.partitions = partitions
+    app.cluster, app.needs = cluster, worker_needs(settings)
     return app, agent
 
 
@@ -245,6 +268,9 @@ def set_up_logging(level: str) -> None:
         force=True,
     )
     log.setLevel(level.upper())
+    for client in ("aiokafka", "kafka"):
+        # At debug they log each request, that with the password too, and kafka-python what it was given.
+        logging.getLogger(client).setLevel(logging.INFO if level == "debug" else logging.WARNING)
     logging.getLogger().handlers[0].addFilter(_Sparse())
 
 
@@ -257,10 +283,10 @@ class _Sparse(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is new, or was last seen long enough ago."""
-        if not record.name.startswith("aiokafka"):
+        if not record.name.startswith(("aiokafka", "kafka")):
             return True
-        if "GroupCoordinatorNotAvailable" in record.getMessage():
-            return False  # every first member of a group meets it once
+        if any(text in record.getMessage() for text in TOLD):
+            return False
         shown = self._last.get(record.msg, -REPEAT_S)
         if record.created - shown < REPEAT_S:
             return False

@@ -68,8 +68,9 @@ def run(arguments: Sequence[str]) -> int:
 
     Every error is one line on standard error; Ctrl-C and a closed pipe are quiet.
     """
-    # Where a command sets up no log, aiokafka would write to the terminal, thousands of lines while a broker is away.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    # Where a command sets up no log, clients would write to the terminal, thousands of lines while a broker is away.
+    for client in ("aiokafka", "kafka"):
+        logging.getLogger(client).addHandler(logging.NullHandler())
     try:
         code = interest.main(list(arguments), prog_name="interest", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -45,7 +45,7 @@ def list_command(settings: Settings, reason: str | None, as_json: bool, limit: i
     refused first, and how many times it has been sent since.
     """
     counts: Counter[str] = Counter()
-    for record in read_all(settings.broker, settings.deadletter_topic):
+    for record in read_all(settings.cluster, settings.deadletter_topic):
         headers = dict(record.headers)
         code = printable(headers.get(REASON))
         if reason is not None and code != reason:

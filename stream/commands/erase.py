@@ -40,7 +40,7 @@ def command(settings: Settings, user: str | None, file: str | None, topic: str |
     records = _read(file) if file is not None else _one(user or "")
     topics = settings.event_topics if topic is None else (topic,)
     with CountProgress() as progress:
-        there = erase(records, settings.broker, topics, lambda sent: progress.show(f"{sent:,} erase records sent"))
+        there = erase(records, settings.cluster, topics, lambda sent: progress.show(f"{sent:,} erase records sent"))
     for name, info in there.items():
         where = counted(info.partitions, "partition")
         click.echo(f"asked to forget {counted(len(records), 'user')}: an erase record of each to {where} of {name}")

@@ -22,7 +22,7 @@ def command(settings: Settings, topic: str | None, output: Path) -> None:
     from stream.export import export
 
     topic = topic or settings.event_topics[0]
-    found = export(settings.broker, topic, output)
+    found = export(settings.cluster, topic, output)
     click.echo(
         f"{output}: {counted(found.events, 'event')} of {topic} in {counted(found.files, 'file')}; "
         f"left out: {found.refused:,} refused, {found.erased:,} erased"

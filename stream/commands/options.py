@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from stream.security import IN_THE_CLEAR
 from stream.settings import PREFIX, Settings, load
 
 Command = Callable[..., Any]
@@ -20,6 +21,12 @@ METAVARS = {
     "shadow_model": "PLACE",
     "shadow_topic": "NAME",
     "data_dir": "FOLDER",
+    "ssl_ca_file": "FILE",
+    "ssl_cert_file": "FILE",
+    "ssl_key_file": "FILE",
+    "ssl_key_password_file": "FILE",
+    "sasl_password_file": "FILE",
+    "sasl_token_provider": "MODULE:FUNCTION",
 }
 
 
@@ -34,7 +41,10 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
         @wraps(function)
         def call(**arguments: Any) -> Any:
             options = {name: arguments.pop(name) for name in names}
-            return function(settings=load(options), **arguments)
+            settings = load(options)
+            if "broker" in names and settings.security_protocol == "sasl_plaintext":
+                click.echo(IN_THE_CLEAR, err=True)
+            return function(settings=settings, **arguments)
 
         decorated: Command = call
         for name in reversed(names):

@@ -38,7 +38,7 @@ def command(settings: Settings, file: str, topic: str | None, form: str, rate: f
     with open_events(file) as source, FileProgress(source.fileno()) as progress:
         published = publish(
             read_events(source, FORMATS[form]),
-            settings.broker,
+            settings.cluster,
             topic,
             rate=rate,
             unfit=lambda line: progress.say(f"{file}, line {line.line}: {line.reason}"),

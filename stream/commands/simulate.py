@@ -30,7 +30,7 @@ def command(settings: Settings, topic: str | None, rate: float, events: int | No
     """
     topic = topic or settings.event_topics[0]
     click.echo(f"sending {rate:g} events a second to {topic}")
-    published = publish(_records(rate, events, users, seed), settings.broker, topic, rate=rate)
+    published = publish(_records(rate, events, users, seed), settings.cluster, topic, rate=rate)
     click.echo(f"published {counted(published.sent, 'event')} to {topic}")
 
 

@@ -38,7 +38,7 @@ def command(settings: Settings, user: str | None, as_json: bool, from_beginning:
     lean = _lean_by(settings) if settings.model is not None and not as_json else _lean_as_told
     key = None if user is None else user.encode()
     left = limit
-    for record in follow(settings.broker, settings.update_topic, from_beginning):
+    for record in follow(settings.cluster, settings.update_topic, from_beginning):
         if record is None:
             click.echo(f"watching {settings.update_topic}", err=True)
             continue

@@ -3,11 +3,11 @@
 import click
 
 from stream.commands.options import with_settings
-from stream.settings import Settings
+from stream.settings import SECRETS, Settings
 
 
 @click.command(short_help="Turn events into interest vectors.")
-@with_settings(*Settings.model_fields)
+@with_settings(*(name for name in Settings.model_fields if name not in SECRETS))
 def command(settings: Settings) -> None:
     """Turn events into interest vectors, until a signal.
 

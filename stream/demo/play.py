@@ -45,10 +45,11 @@ class Play:
             BrokerError: the broker refuses, or does not answer.
             Whatever `look` raises.
         """
-        servers = require(self._settings.broker)
+        cluster = self._settings.cluster
+        options = {"bootstrap_servers": require(cluster), **cluster.security.aiokafka()}
         topics = (self._settings.update_topic, self._settings.deadletter_topic)
-        consumer = AIOKafkaConsumer(*topics, bootstrap_servers=servers, auto_offset_reset="earliest")
-        producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True)
+        consumer = AIOKafkaConsumer(*topics, auto_offset_reset="earliest", **options)
+        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **options)
         tasks: list[asyncio.Task[None]] = []
         try:
             await consumer.start()

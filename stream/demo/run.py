@@ -23,6 +23,7 @@ from stream.demo.signals import Signals
 from stream.demo.state import Board, Followed
 from stream.demo.worker import Worker
 from stream.errors import InterestError
+from stream.security import IN_THE_CLEAR, PLAINTEXT
 from stream.settings import Settings
 
 FRAME_S: Final = 0.2
@@ -98,10 +99,12 @@ def _start(settings: Settings, options: Options, console: Console, stack: ExitSt
         with console.status("starting Apache Kafka"):
             broker = stack.enter_context(Broker(report=console.print))
         broker_s = time.monotonic() - at_s
-        settings = settings.model_copy(update={"broker": broker.address})
+        settings = settings.model_copy(update={**PLAINTEXT, "broker": broker.address})
         console.print(f"broker   {broker.address}, started in {broker_s:.1f} s")
     else:
         settings = topics.fresh_names(settings)
+        if settings.security_protocol == "sasl_plaintext":
+            _warn(IN_THE_CLEAR)
 
     with console.status("making topics"):
         stack.enter_context(topics.made(settings, options.partitions, keep=options.own_broker, warn=_warn))

@@ -53,10 +53,10 @@ def made(settings: Settings, partitions: int, *, keep: bool, warn: Callable[[str
     Raises:
         TopicError, BrokerError: as `interest topics create`.
     """
-    require(settings.broker)  # without it there is nothing that could be left
+    require(settings.cluster)  # without it there is nothing that could be left
     try:
         topics.create(settings, partitions)
-        with admin(settings.broker) as client:
+        with admin(settings.cluster) as client:
             client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.update_topic, UPDATE_CONFIG)])
         yield
     finally:
@@ -68,7 +68,7 @@ def _delete(settings: Settings, warn: Callable[[str], None]) -> None:
     names = [*settings.event_topics, settings.update_topic, settings.deadletter_topic, settings.changelog_topic]
     group = settings.app_id
     try:
-        with admin(settings.broker) as client:
+        with admin(settings.cluster) as client:
             answer = client.delete_topics(names, raise_errors=False)
             left = [
                 f"{topic['name']} ({for_code(topic['error_code']).__name__})"

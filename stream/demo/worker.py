@@ -10,6 +10,8 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Self
 
+from pydantic import SecretStr
+
 from stream import guarded
 from stream.errors import InterestError
 from stream.settings import PREFIX, Settings
@@ -92,6 +94,10 @@ def environment(settings: Settings, data_dir: Path) -> dict[str, str]:
     told |= {"data_dir": data_dir, "log_level": "info"}
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
     return kept | {
-        PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+        PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else _shown(value)
         for name, value in told.items()
     }
+
+
+def _shown(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

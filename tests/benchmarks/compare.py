@@ -12,6 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from models.bundle import Bundle
 from stream.connect import admin
+from stream.security import Cluster
 from tests.benchmarks import check, load, stage, systems, workloads
 from tests.bundles import random_bundle
 
@@ -97,7 +98,7 @@ def _one(
         limit = (limit or workloads.EVENTS) // QUICK
     given = stage.prepare(broker, name, bundle.folder, folder / name, PARTITIONS)
     topic, updates = given["event_topics"], given["update_topic"]
-    with admin(broker) as client:  # Quix and Kafka Streams give an update its event's time
+    with admin(Cluster(broker)) as client:  # Quix and Kafka Streams give an update its event's time
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, updates, UPDATE_CONFIG)])
     sent = load.send(broker, topic, workload.events(limit), PARTITIONS)
     running = system.start(given, PARTITIONS)
@@ -137,7 +138,7 @@ def _wait_quiet(broker: str, topic: str) -> None:
 
 def clear(broker: str, name: str) -> None:
     """Delete all topics whose name holds this one, so that the next has the disk to itself."""
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         client.delete_topics([topic for topic in client.list_topics() if name in topic])
 
 

@@ -27,6 +27,7 @@ from models.bundle import Bundle
 from stream.broker import Broker
 from stream.connect import admin
 from stream.errors import BundleError
+from stream.security import Cluster
 from stream.topics import EVENT_CONFIG
 from tests.benchmarks import encoder, scaling, stage, synthetic
 
@@ -147,7 +148,7 @@ def latency(broker: str, folder: Path, hidden: int, provider: str, name: str) ->
     """
     given = stage.prepare(broker, name, scaling.model(folder, hidden), folder / name, PARTITIONS, provider=provider)
     topic, updates = given["event_topics"], given["update_topic"]
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, updates, EVENT_CONFIG)])
     users, first_ms = synthetic.each(RATE * SECONDS), int(time.time() * 1000) - 86_400_000
     worker = stage.start_worker(given)

@@ -26,7 +26,8 @@ from kafka import KafkaConsumer, TopicPartition
 from models import bundle as bundles
 from stream.broker import Broker
 from stream.connect import admin
-from stream.growplan import committed
+from stream.groups import committed
+from stream.security import Cluster
 from tests.benchmarks import encoder, stage, synthetic
 
 SESSION_S = 60.0  # a worker that is stopped for a moment stays a member
@@ -169,7 +170,7 @@ def measure_point(broker: str, folder: Path, point: Point, name: str, **more: An
         cpu_s = sum(worker.cpu_s() for worker in workers) - cpu_s
         updates += _records(broker, given["update_topic"], point.partitions)
         ended = stage.last_update_s(broker, given["update_topic"], point.partitions)
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         client.delete_topics([topic, given["update_topic"], given["deadletter_topic"], f"{name}-users-changelog"])
     shutil.rmtree(folder / name)
     return {
@@ -193,7 +194,7 @@ def _wait(workers: Sequence[stage.Running], broker: str, group: str, topic: str,
     deadline = time.monotonic() + WARM_TIMEOUT_S
     done = 0
     while time.monotonic() < deadline and all(worker.ended is None for worker in workers):
-        done = sum(offset for (name, _), offset in committed(broker, group).items() if name == topic)
+        done = sum(offset for (name, _), offset in committed(Cluster(broker), group).items() if name == topic)
         if done >= records:
             return
         time.sleep(1.0)

@@ -77,7 +77,7 @@ def fill(given: Mapping[str, Any], users: int, window: tuple[int, int]) -> int:
     """
     settings = stage.settings(given)
     events = settings.event_topics[0]
-    source = source_hash(events, topics.describe(settings.broker, [events])[events].topic_id.bytes)
+    source = source_hash(events, topics.describe(settings.cluster, [events])[events].topic_id.bytes)
     touch(given, [_opener(number) for number in range(PARTITIONS)])
     return asyncio.run(_fill(settings.broker, settings.changelog_topic, users, window, source))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from stream.broker import Broker
+from stream.security import Cluster
 from tests.conftest import TOLD_BROKER
 
 
@@ -19,6 +20,11 @@ class Names:
     event_topic: str
     update_topic: str
     deadletter_topic: str
+
+    @property
+    def cluster(self) -> Cluster:
+        """The broker as a client reaches it."""
+        return Cluster(self.broker)
 
     @property
     def changelog_topic(self) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from stream.broker import Broker, is_free
-from stream.connect import admin, answers
+from stream.connect import admin
 from stream.errors import BrokerError
+from stream.handshake import answers
+from stream.security import Cluster
 
 INTEREST = [sys.executable, "-c", "from stream.commands import main; main()"]
 
@@ -57,7 +59,7 @@ def wait_until_gone(temporary: Path) -> None:
 
 def test_answers_on_this_machine_only(broker: str) -> None:
     """The session's broker is one node that names 127.0.0.1 as its address."""
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         nodes = client.describe_cluster()["brokers"]
     assert [f"{node['host']}:{node['port']}" for node in nodes] == [broker]
 
@@ -103,9 +105,9 @@ def cmdline(pid: int) -> bytes:
 def test_told_folder_keeps_topics(tmp_path: Path) -> None:
     """A folder that is told stays, and a broker on it later, on other ports, has the topics of the first."""
     data = tmp_path / "with space"
-    with Broker(data=data) as first, admin(first.address) as client:
+    with Broker(data=data) as first, admin(Cluster(first.address)) as client:
         client.create_topics({"kept": {"num_partitions": 3, "replication_factor": 1}})
-    with Broker(data=data) as second, admin(second.address) as client:
+    with Broker(data=data) as second, admin(Cluster(second.address)) as client:
         assert second.address != first.address
         assert client.list_topics() == ["kept"]
     assert data.is_dir()

@@ -72,9 +72,9 @@ def events(numbers: Iterable[int], users: int = 5, **fields: object) -> list[Key
 
 def limit(names: Names, topic: str, size: int) -> None:
     """Set the largest record batch that a topic takes."""
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(size)})])
-    wait_for(lambda: describe(names.broker, [topic])[topic].configs["max.message.bytes"] == str(size), 30)
+    wait_for(lambda: describe(names.cluster, [topic])[topic].configs["max.message.bytes"] == str(size), 30)
 
 
 def peak_bytes(worker: Worker) -> int:
@@ -106,7 +106,7 @@ def test_topics_refuse(names: Names, model: Model, tmp_path: Path) -> None:
         with start(stall_s=2) as worker:
             topics.wait_done(worker)
             letters = read(names.broker, names.deadletter_topic)
-            with admin(names.broker) as client:
+            with admin(names.cluster) as client:
                 client.delete_topics([names.deadletter_topic])
             send(names.broker, names.event_topic, [(b"u1", b"hello"), *events(range(10, 15))])
             wait_for(lambda: f"stalled: {names.event_topic}/0 at offset 11, end 17, " in worker.said, 60, [worker])

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stream.connect import admin
+from stream.security import Cluster
 
 INTEREST = [sys.executable, "-c", "from stream.commands import main; main()", "demo"]
 END_S = 60
@@ -75,7 +76,7 @@ def left(tmp_path: Path, request: pytest.FixtureRequest) -> Left:
 
 def names_on(broker: str) -> set[str]:
     """Topics and groups that are a demo's."""
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         names = [*client.list_topics(), *(group["group_id"] for group in client.list_groups())]
     return {name for name in names if name.startswith("interest-demo-")}
 

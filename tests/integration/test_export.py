@@ -30,7 +30,7 @@ def test_export(
 ) -> None:
     """Events of both partitions, over several files, make the log that they make as JSON Lines; of an erased user what
     came after the erase record; refused records are counted (I01)."""
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.create_topics(
             {names.event_topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True
         )

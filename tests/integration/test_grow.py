@@ -87,7 +87,7 @@ def grown(names: Names) -> Names:
 
 def grow_topic(names: Names, topic: str, partitions: int) -> None:
     """What an operator does who knows no better."""
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.create_partitions({topic: partitions})
 
 
@@ -117,7 +117,7 @@ def wait_stopped(names: Names) -> None:
     """Return once the group has no members any more."""
 
     def is_empty() -> bool:
-        with admin(names.broker) as client:
+        with admin(names.cluster) as client:
             return not client.describe_groups([names.app_id])[names.app_id]["members"]
 
     wait_for(is_empty, 60)
@@ -152,7 +152,7 @@ def kill(monkeypatch: pytest.MonkeyPatch, word: str, call: int, *, after: bool =
 def last(names: Names, topic: str, users: Iterable[str] = USERS) -> dict[bytes, Any]:
     """The last record of each of these users; one who lies on two partitions is a failure."""
     keys = {user.encode() for user in users}
-    return last_values([record for record in read_all(names.broker, topic) if record.key in keys])
+    return last_values([record for record in read_all(names.cluster, topic) if record.key in keys])
 
 
 def assert_exact(names: Names, shop: Shop, model: Model) -> None:
@@ -192,7 +192,7 @@ def test_a_topic_grows_under_a_worker(
         assert EXIT_MOVED == worker.process.wait(60)
         counts = f"topic {names.event_topic} has {GROWN} partitions, {OLD} expected"
         assert f"keys have moved: {counts}; stop all workers and run `interest topics grow`" in worker.said
-    applied = {(record.key, record.partition) for record in read_all(names.broker, names.changelog_topic)}
+    applied = {(record.key, record.partition) for record in read_all(names.cluster, names.changelog_topic)}
     assert len(applied) > len(USERS), "no user was applied on two partitions"
 
     start = interest("worker", env=environment(names, model=folder, data_dir=tmp_path / "old"))
@@ -210,7 +210,7 @@ def test_a_topic_grows_under_a_worker(
     wait_stopped(names)
 
     assert "nothing was done: --send does it" == grow(capsys)[-1]
-    assert {} == describe(names.broker, [to.event_topic, to.update_topic, to.changelog_topic])
+    assert {} == describe(names.cluster, [to.event_topic, to.update_topic, to.changelog_topic])
     for call in (1, 12, 30):  # before the note; in front of the events; in the table
         kill(monkeypatch, "send_batch", call)
     kill(monkeypatch, "send_offsets_to_transaction", 1)
@@ -218,12 +218,17 @@ def test_a_topic_grows_under_a_worker(
         kill(monkeypatch, "commit_transaction", 1, after=after)
     lines = grow(capsys, "--send")
     assert [f"  INTEREST_APP_ID={to.app_id}", f"  INTEREST_EVENT_TOPICS={to.event_topic}"] == lines[-4:-2]
-    assert "LogAppendTime" == describe(names.broker, [to.event_topic])[to.event_topic].configs["message.timestamp.type"]
+    assert (
+        "LogAppendTime" == describe(names.cluster, [to.event_topic])[to.event_topic].configs["message.timestamp.type"]
+    )
     assert {("trace", b"\xff")} == {
-        header for record in read_all(names.broker, to.event_topic) if record.key != erased for header in record.headers
+        header
+        for record in read_all(names.cluster, to.event_topic)
+        if record.key != erased
+        for header in record.headers
     }
-    originals = {(record.value, record.timestamp) for record in read_all(names.broker, names.event_topic)}
-    assert {(record.value, record.timestamp) for record in read_all(names.broker, to.event_topic)} <= originals
+    originals = {(record.value, record.timestamp) for record in read_all(names.cluster, names.event_topic)}
+    assert {(record.value, record.timestamp) for record in read_all(names.cluster, to.event_topic)} <= originals
 
     with Worker(to, folder, tmp_path / "new", **SETTINGS) as worker, Topics(to) as topics:
         topics.wait_done(worker)
@@ -237,7 +242,7 @@ def test_a_topic_grows_under_a_worker(
         assert 0 == worker.stop()
     assert_exact(to, shop, model)
     home = partition_of(ERASED.encode(), NEW)
-    found = {r.partition: read_value(r.value) for r in read_all(names.broker, to.changelog_topic) if r.key == erased}
+    found = {r.partition: read_value(r.value) for r in read_all(names.cluster, to.changelog_topic) if r.key == erased}
     assert set(range(NEW)) == set(found)
     assert (1, [after_ms]) == (found[home].version, [event.timestamp for event in found[home].events])
     assert {0} == {state.version for partition, state in found.items() if partition != home}
@@ -255,38 +260,38 @@ def test_what_is_refused(names: Names, capsys: pytest.CaptureFixture[str]) -> No
         f"error: wrong --partitions {NEW}: expected more than the {OLD} of {names.changelog_topic}, and no fewer than "
         f"{NEW + 1}, to which others have grown"
     )
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([names.update_topic])
     create_topics(names, OLD)
     assert "expected more than the 4 of " in refused(capsys, "--partitions", str(OLD), code=2)
 
-    with admin(names.broker) as client:
-        make(client, {to.update_topic: {"retention.ms": "-1"}}, NEW, 1)
+    with admin(names.cluster) as client:
+        make(client, names.cluster, {to.update_topic: {"retention.ms": "-1"}}, NEW, 1)
     send(names.broker, to.update_topic, [(b"u1", b"foreign")])
     assert refused(capsys) == (
         f"error: topic {to.update_topic} exists with records that are not of this command; delete it first"
     )
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([to.update_topic])
-        make(client, {to.update_topic: {}}, OLD, 1)
+        make(client, names.cluster, {to.update_topic: {}}, OLD, 1)
     assert f"error: topic {to.update_topic} exists with {OLD} partitions, expected {NEW}; delete it" == refused(capsys)
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([to.update_topic])
-        make(client, {to.event_topic: {}}, NEW, 1)
+        make(client, names.cluster, {to.event_topic: {}}, NEW, 1)
         client.alter_group_offsets(to.app_id, {TopicPartition(to.event_topic, 0): OffsetAndMetadata(0, "", -1)})
     assert refused(capsys).startswith(f"error: group {to.app_id} has worked before everything was carried: ")
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_groups([to.app_id])
 
     send(names.broker, names.event_topic, [(None, b"no key"), (b"u1", b"no event")])
     assert "  events: 2 that no worker had taken, " in "\n".join(grow(capsys, "--send"))
     assert {(None, b"no key"), (b"u1", b"no event")} == {
-        (record.key, record.value) for record in read_all(names.broker, to.event_topic)
+        (record.key, record.value) for record in read_all(names.cluster, to.event_topic)
     }
-    configs = {name: info.configs["cleanup.policy"] for name, info in describe(names.broker, new).items()}
+    configs = {name: info.configs["cleanup.policy"] for name, info in describe(names.cluster, new).items()}
     assert {to.event_topic: "delete", to.update_topic: "compact", to.changelog_topic: "compact"} == configs
     assert refused(capsys, "--partitions", "16").startswith(f"error: {names.app_id} was carried to {NEW} partitions, ")
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([to.update_topic])
     assert refused(capsys).startswith(f"error: topic {to.update_topic} was deleted or made anew since it was carried; ")
 

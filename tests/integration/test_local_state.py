@@ -167,7 +167,7 @@ def test_unfit_copies(names: Names, model: Model, tmp_path: Path) -> None:
 
 def trim(names: Names, partition: int, before: int) -> None:
     """Let the changelog of a partition begin at offset `before`; only one that is not compacted can be trimmed."""
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         for policy in ("delete", "compact"):
             change = ConfigResource(ConfigResourceType.TOPIC, names.changelog_topic, {"cleanup.policy": policy})
             client.alter_configs([change])
@@ -178,7 +178,7 @@ def trim(names: Names, partition: int, before: int) -> None:
 
 def has_policy(names: Names, policy: str) -> bool:
     """Whether the changelog is cleaned up so."""
-    return describe(names.broker, [names.changelog_topic])[names.changelog_topic].configs["cleanup.policy"] == policy
+    return describe(names.cluster, [names.changelog_topic])[names.changelog_topic].configs["cleanup.policy"] == policy
 
 
 def test_folder_of_another(names: Names, model: Model, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_folder_of_another(names: Names, model: Model, tmp_path: Path) -> None:
 
 def make_anew(names: Names) -> None:
     """Delete the changelog, and make it again."""
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([names.changelog_topic])
         wait_for(lambda: bool(client.describe_topics([names.changelog_topic])[0]["error_code"]), 60)
         new = {"num_partitions": 2, "replication_factor": 1, "configs": COMPACT_CONFIG}

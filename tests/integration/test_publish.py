@@ -21,6 +21,7 @@ from stream.errors import BrokerError, TopicError
 from stream.eventfile import Record, Unfit
 from stream.publish import publish
 from stream.publisher import partition_of
+from stream.security import Cluster
 from tests.integration.conftest import Names
 
 
@@ -57,7 +58,7 @@ def test_arrives_as_it_is(names: Names, tmp_path: Path, capsys: pytest.CaptureFi
     assert shown.out.startswith(f"published 30,000 events to {names.event_topic} in ")
     assert shown.err == ""
     by_user = defaultdict(list)
-    for record in read_all(names.broker, names.event_topic):
+    for record in read_all(names.cluster, names.event_topic):
         assert record.partition == partition_of(record.key, 7)
         assert before <= record.timestamp <= time.time() * 1000
         assert record.timestamp_type == 1  # LogAppendTime
@@ -90,7 +91,7 @@ def test_lines_without_a_user_are_named(names: Names, tmp_path: Path, capsys: py
         f"{file}, line 4: expected a string user_id, got a number",
         "error: 2 of 4 lines were not sent",
     ]
-    values = {record.value for record in read_all(names.broker, names.event_topic)}
+    values = {record.value for record in read_all(names.cluster, names.event_topic)}
     assert values == {b'{"user_id":"a"}', b'{"user_id":"b","price":NaN}'}
 
 
@@ -106,7 +107,7 @@ def test_largest_record(names: Names, tmp_path: Path, capsys: pytest.CaptureFixt
 
     shown = capsys.readouterr().err
     assert f"{file}, line 2: 1048461 bytes, the topic takes at most 1048460 (its max.message.bytes)" in shown
-    assert [record.value for record in read_all(names.broker, names.event_topic)] == [lines[0], lines[2]]
+    assert [record.value for record in read_all(names.cluster, names.event_topic)] == [lines[0], lines[2]]
 
 
 def test_time_order(names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,12 +139,12 @@ def test_standard_input(names: Names, packed: bool) -> None:
             process.stdin.write(b'{"user_id":"a"}\n')
             process.stdin.flush()
             deadline = time.monotonic() + 20
-            while not list(read_all(names.broker, names.event_topic)):
+            while not list(read_all(names.cluster, names.event_topic)):
                 assert time.monotonic() < deadline
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert out.startswith(b"published 1 event to ")
-    assert [record.key for record in read_all(names.broker, names.event_topic)] == [b"a"]
+    assert [record.key for record in read_all(names.cluster, names.event_topic)] == [b"a"]
 
 
 def test_rate(names: Names, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_rate(names: Names, tmp_path: Path) -> None:
     began = time.monotonic()
     assert run(["publish", str(file), "--rate", "200"]) == 0
     assert time.monotonic() - began >= 299 / 200
-    times = [record.timestamp for record in read_all(names.broker, names.event_topic)]
+    times = [record.timestamp for record in read_all(names.cluster, names.event_topic)]
     assert max(times) - min(times) >= 1000
 
 
@@ -172,7 +173,7 @@ def test_taobao(names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     assert "published 20,000 events" in capsys.readouterr().out
     seen, expected = defaultdict(list), defaultdict(list)
-    for record in read_all(names.broker, names.event_topic):
+    for record in read_all(names.cluster, names.event_topic):
         event = orjson.loads(record.value)
         assert event["user_id"].encode() == record.key
         seen[event["user_id"]].append(event)
@@ -191,7 +192,7 @@ def test_missing_topic(names: Names, tmp_path: Path, capsys: pytest.CaptureFixtu
         f"error: topic no-such is missing on {names.broker}; make what is missing with `interest topics create`\n"
     )
     with pytest.raises(TopicError):
-        list(read_all(names.broker, "no-such"))
+        list(read_all(names.cluster, "no-such"))
 
 
 def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +207,7 @@ def test_broker_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not acknowledged is told: how many, and from which line on."""
     monkeypatch.setattr(stream.publisher, "DELIVERY_S", 2)
     with Broker() as broker:
-        with admin(broker.address) as client:
+        with admin(Cluster(broker.address)) as client:
             client.create_topics({"t": {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True)
 
         def chunks() -> Iterator[list[Record | Unfit]]:
@@ -215,7 +216,7 @@ def test_broker_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
             yield [Record(line, str(line % 9).encode(), b"{}", None) for line in range(101, 151)]
 
         with pytest.raises(BrokerError) as caught:
-            publish(chunks(), broker.address, "t")
+            publish(chunks(), Cluster(broker.address), "t")
     assert str(caught.value).startswith(
         "50 of the events for t were not acknowledged, the first is line 101: no answer in 2 s"
     )

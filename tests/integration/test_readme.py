@@ -44,7 +44,7 @@ def program(name: str, folder: Path) -> Path:
 def test_publisher(names: Names, tmp_path: Path) -> None:
     """What it sends is what the contract says: a click, a purchase, a review, keyed by the bare user id."""
     subprocess.run([sys.executable, program("publisher.py", tmp_path)], check=True, timeout=60)
-    records = list(read_all(names.broker, names.event_topic))
+    records = list(read_all(names.cluster, names.event_topic))
     events = [orjson.loads(record.value) for record in records]
     assert {record.key for record in records} == {b"u1"}
     assert {record.partition for record in records} == {records[0].partition}

@@ -213,7 +213,7 @@ def test_topic_made_anew(names: Names, model: Model, tmp_path: Path) -> None:
             assert ("was made anew" in worker.said) == (start == 3)
             assert worker.stop() == 0
         if start == 0:
-            with admin(names.broker) as client:
+            with admin(names.cluster) as client:
                 client.delete_topics([names.event_topic])
                 wait_for(lambda: is_gone(client, names.event_topic), 30)
                 client.create_topics(

@@ -58,8 +58,8 @@ def events(user: str, numbers: Iterable[int], **fields: object) -> list[Keyed]:
 
 def empty(names: Names, topic: str, partition: int, before: int) -> None:
     """Let the log of a partition begin at offset `before`, as retention does."""
-    with admin(names.broker) as client:
-        policy = describe(names.broker, [topic])[topic].configs["cleanup.policy"]
+    with admin(names.cluster) as client:
+        policy = describe(names.cluster, [topic])[topic].configs["cleanup.policy"]
         for now in ("delete", policy):  # a compacted log cannot be trimmed
             client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": now})])
             wait_for(partial(has_policy, names, topic, now), 30)
@@ -69,7 +69,7 @@ def empty(names: Names, topic: str, partition: int, before: int) -> None:
 
 def has_policy(names: Names, topic: str, policy: str) -> bool:
     """Whether a topic is cleaned up so."""
-    return describe(names.broker, [topic])[topic].configs["cleanup.policy"] == policy
+    return describe(names.cluster, [topic])[topic].configs["cleanup.policy"] == policy
 
 
 def abort(names: Names, topic: str, partition: int) -> None:
@@ -166,7 +166,7 @@ def test_event_log(names: Names, model: Model, tmp_path: Path) -> None:
             topics.wait_done(worker)
             assert 0 == worker.stop()
         send(names.broker, names.event_topic, events("u", range(3, 8)))
-        with admin(names.broker) as client:
+        with admin(names.cluster) as client:
             client.delete_records({TopicPartition(names.event_topic, 0): 6})
 
         with start() as worker:
@@ -175,9 +175,9 @@ def test_event_log(names: Names, model: Model, tmp_path: Path) -> None:
             assert f"{names.event_topic}/0: offsets 3 to 5 are gone from the log" in worker.said
             assert {"u": (5, 5)} == held(names, model)
 
-            with admin(names.broker) as client:
+            with admin(names.cluster) as client:
                 client.delete_topics([names.event_topic])
-                wait_for(lambda: not describe(names.broker, [names.event_topic]), 30)
+                wait_for(lambda: not describe(names.cluster, [names.event_topic]), 30)
                 client.create_topics(
                     {names.event_topic: {"num_partitions": 1, "replication_factor": 1, "configs": EVENT_CONFIG}}
                 )

@@ -80,7 +80,7 @@ def write(names: Names, letters: Sequence[Letter], partition: int = 0) -> None:
 
 def events(names: Names) -> list[Any]:
     """What is on the event topic, committed."""
-    return list(read_all(names.broker, names.event_topic))
+    return list(read_all(names.cluster, names.event_topic))
 
 
 def attempts(names: Names) -> list[tuple[bytes, bytes]]:
@@ -137,7 +137,7 @@ def test_each_once(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     assert (None, 0) == (sent[None].key, sent[None].partition)
     assert (
         "compact"
-        == describe(names.broker, [f"{names.deadletter_topic}-replayed"]).popitem()[1].configs["cleanup.policy"]
+        == describe(names.cluster, [f"{names.deadletter_topic}-replayed"]).popitem()[1].configs["cleanup.policy"]
     )
 
     again = ["left out: 4 sent before, 2 without the source that a worker writes"]
@@ -152,7 +152,7 @@ def test_filters(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     write(names, [letter(topic, n, "not_json", b"u%d" % n, b"v%d" % n) for n in range(3)])
     time.sleep(0.01)
     write(names, [letter(topic, 3, "empty", b"u3", b"v3")], partition=1)
-    last_ms = max(record.timestamp for record in read_all(names.broker, names.deadletter_topic))
+    last_ms = max(record.timestamp for record in read_all(names.cluster, names.deadletter_topic))
     last = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(last_ms // 1000))}.{last_ms % 1000:03d}Z"
 
     assert "would send 1 dead letter:" == replay(capsys, "--since", last)[0]
@@ -232,7 +232,7 @@ def test_through_a_worker(names: Names, tmp_path: Path, capsys: pytest.CaptureFi
 
         def letters() -> list[bytes]:
             """The replay headers of all letters that have one."""
-            headers = [dict(record.headers) for record in read_all(names.broker, names.deadletter_topic)]
+            headers = [dict(record.headers) for record in read_all(names.cluster, names.deadletter_topic)]
             return [header["interest-replay"] for header in headers if "interest-replay" in header]
 
         first = f"{names.event_topic}/0/991".encode()
@@ -247,6 +247,6 @@ def test_through_a_worker(names: Names, tmp_path: Path, capsys: pytest.CaptureFi
         wait_for(lambda: letters() == [first + b" 1", first + b" 2"], 60, [worker])
         topics.wait_done(worker)
         assert 0 == worker.stop()
-    update = orjson.loads(last_values(list(read_all(names.broker, names.update_topic)))[b"u1"].value)
+    update = orjson.loads(last_values(list(read_all(names.cluster, names.update_topic)))[b"u1"].value)
     assert (1, 1) == (update["version"], update["events"])
     assert 3 == len(events(names))

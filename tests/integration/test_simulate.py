@@ -9,6 +9,7 @@ from stream.commands import run
 from stream.consume import read_all
 from stream.decode import decode
 from stream.publisher import partition_of
+from stream.security import Cluster
 from tests.integration.conftest import Names
 
 EVENTS = 2_010
@@ -27,7 +28,7 @@ def test_events_of_now(names: Names, monkeypatch: pytest.MonkeyPatch, capsys: py
     shown = capsys.readouterr().out.splitlines()
     assert f"sending 100000 events a second to {names.event_topic}" == shown[0]
     assert f"published 2,010 events to {names.event_topic}" == shown[1]
-    records = list(read_all(names.broker, names.event_topic))
+    records = list(read_all(Cluster(names.broker), names.event_topic))
     assert len(records) == EVENTS
     assert all(partition_of(record.key, 4) == record.partition for record in records)
     assert 40 < len(Counter(record.key for record in records)) <= 50

@@ -9,6 +9,7 @@ import pytest
 
 from models.bundle import Bundle
 from stream.connect import admin
+from stream.security import Cluster
 from stream.topics import describe
 from tests.bundles import random_bundle
 from tests.integration.conftest import Names
@@ -34,7 +35,7 @@ def failure(names: Names, code: int, *arguments: str, **settings: object) -> str
 
 def make_topic(broker: str, name: str, partitions: int) -> None:
     """A topic as somebody else may have made it."""
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         client.create_topics({name: {"num_partitions": partitions, "replication_factor": 1}})
         client.wait_for_topics([name])
 
@@ -59,7 +60,7 @@ def test_one_topic_is_missing(which: str, names: Names, bundle: Bundle, tmp_path
 
     assert re.findall(r"(?:app|events|updates|dead)-[\w-]+", line) == [getattr(names, which)]
     assert "`interest topics create`" in line
-    assert list(describe(names.broker, [getattr(names, which)])) == []
+    assert list(describe(names.cluster, [getattr(names, which)])) == []
 
 
 @pytest.mark.parametrize("which", ["event_topic", "update_topic", "changelog_topic"])

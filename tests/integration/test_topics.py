@@ -9,6 +9,7 @@ import pytest
 
 from stream.connect import admin
 from stream.errors import BrokerError, TopicError
+from stream.security import Cluster
 from stream.settings import Settings, load
 from stream.topics import check, create, describe
 from tests.integration.conftest import Names
@@ -36,7 +37,7 @@ def test_create_makes_what_the_design_says(settings: Settings, names: Names) -> 
 
     assert lines[0] == f"created {names.event_topic}: 4 partitions, replication 1"
     every = [*settings.event_topics, names.update_topic, names.changelog_topic, names.deadletter_topic]
-    topics = describe(names.broker, every)
+    topics = describe(names.cluster, every)
     assert list(topics) == every
     assert {info.partitions for info in topics.values()} == {4}
     assert {info.replication for info in topics.values()} == {1}
@@ -56,24 +57,26 @@ def test_create_makes_what_the_design_says(settings: Settings, names: Names) -> 
 def test_create_again_changes_nothing(settings: Settings, names: Names) -> None:
     """What exists is reported and left alone; what was deleted is made again, with a new id."""
     create(settings, partitions=3)
-    before = describe(names.broker, settings.event_topics)
+    before = describe(names.cluster, settings.event_topics)
     assert all(line.startswith("exists ") for line in create(settings))
-    assert describe(names.broker, settings.event_topics) == before
+    assert describe(names.cluster, settings.event_topics) == before
 
-    with admin(names.broker) as client:
+    with admin(names.cluster) as client:
         client.delete_topics([names.event_topic])
     assert create(settings)[:2] == [
         f"created {names.event_topic}: 3 partitions, replication 1",
         f"exists {names.event_topic}-2: 3 partitions, replication 1",
     ]
-    assert describe(names.broker, [names.event_topic])[names.event_topic].topic_id != before[names.event_topic].topic_id
+    assert (
+        describe(names.cluster, [names.event_topic])[names.event_topic].topic_id != before[names.event_topic].topic_id
+    )
 
 
 def test_dead_letters_take_the_largest_record(settings: Settings, names: Names) -> None:
     """An event topic with a limit of its own raises that of the dead letters."""
     make(names.broker, names.event_topic, 4, {"max.message.bytes": "3000000"})
     create(settings)
-    letters = describe(names.broker, [names.deadletter_topic])[names.deadletter_topic]
+    letters = describe(names.cluster, [names.deadletter_topic])[names.deadletter_topic]
     assert letters.configs["max.message.bytes"] == "3065536"
 
 
@@ -86,7 +89,7 @@ def test_create_refuses_other_partition_counts(settings: Settings, names: Names)
         f"topic {names.update_topic} exists with 5 partitions, asked for 8; events, updates and changelog need the "
         "same: ask for 5, or carry all to more with `interest topics grow`"
     )
-    assert describe(names.broker, settings.event_topics) == {}
+    assert describe(names.cluster, settings.event_topics) == {}
 
 
 def test_create_names_what_kafka_refuses(settings: Settings, names: Names) -> None:
@@ -105,7 +108,7 @@ def test_check_gives_the_topics(settings: Settings, names: Names) -> None:
     every = [*settings.event_topics, names.update_topic, names.changelog_topic, names.deadletter_topic]
     assert list(topics) == every
     assert all(topic.topic_id.int for topic in topics.values())
-    assert topics == describe(names.broker, every)
+    assert topics == describe(names.cluster, every)
 
 
 def test_check_names_every_missing_topic(settings: Settings, names: Names) -> None:
@@ -170,7 +173,7 @@ def test_dead_broker(call: Callable[[Settings], object]) -> None:
 
 def make(broker: str, name: str, partitions: int, configs: dict[str, str] | None = None) -> None:
     """A topic as somebody makes it by hand."""
-    with admin(broker) as client:
+    with admin(Cluster(broker)) as client:
         client.create_topics(
             {name: {"num_partitions": partitions, "replication_factor": 1, "configs": configs or {}}},
             wait_for_metadata=True,

@@ -15,6 +15,7 @@ from models.bundle import Bundle
 from stream.broker import Broker
 from stream.commands import run
 from stream.connect import admin
+from stream.security import Cluster
 from stream.update import UpdateFormat, encode_updates
 from tests.bundles import random_bundle
 from tests.integration.conftest import Names
@@ -155,7 +156,7 @@ def test_closed_pipe(names: Names, bundle: Bundle) -> None:
 def test_broker_goes_away() -> None:
     """Who watches is told when the broker is gone, instead of waiting for ever."""
     with Broker() as broker:
-        with admin(broker.address) as client:
+        with admin(Cluster(broker.address)) as client:
             client.create_topics({"t": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
         with subprocess.Popen(
             [*INTEREST, "watch", "--broker", broker.address, "--update-topic", "t"], stderr=subprocess.PIPE, text=True

@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
-from stream.connect import addresses, answers, require
+from stream.connect import addresses, require
 from stream.errors import BrokerError, UsageError
+from stream.handshake import answers
+from stream.security import Cluster
 
 
 def test_addresses() -> None:
@@ -44,7 +46,7 @@ def test_something_else_answers() -> None:
 def test_nobody_there() -> None:
     """Every address was tried; the line says what to do."""
     with pytest.raises(BrokerError) as caught:
-        require("127.0.0.1:1,127.0.0.1:2")
+        require(Cluster("127.0.0.1:1,127.0.0.1:2"))
     assert str(caught.value) == (
         "no broker answers at 127.0.0.1:1,127.0.0.1:2; start one with `interest broker`, "
         "or name another with --broker HOST:PORT"

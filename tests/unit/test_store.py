@@ -19,6 +19,7 @@ from stream.contract import EVENT_DTYPE, EVENT_TYPES
 from stream.errors import TableValueError
 from stream.followed import changelog_message
 from stream.localstate import Changelog, Note
+from stream.security import Cluster
 from stream.store import MemoryStore, RocksStore
 from stream.table import SequenceTable
 from stream.value import UserState, newest_ms, newest_of, pack
@@ -26,7 +27,7 @@ from stream.worker import STORES
 
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
-CHANGELOG = Changelog("127.0.0.1:9", "app-users-changelog", uuid.UUID(int=1), 7 * DAY_MS)
+CHANGELOG = Changelog(Cluster("127.0.0.1:9"), "app-users-changelog", uuid.UUID(int=1), 7 * DAY_MS)
 TP0 = TP(CHANGELOG.topic, 0)
 TP1 = TP(CHANGELOG.topic, 1)
 

@@ -19,12 +19,13 @@ from stream.contract import EVENT_DTYPE
 from stream.errors import BrokerError, TopicError
 from stream.followed import changelog_message
 from stream.localstate import Changelog
+from stream.security import Cluster
 from stream.store import RocksStore
 from stream.table import SequenceTable
 from stream.value import UserState, pack
 from stream.worker import STORES
 
-CHANGELOG = Changelog("127.0.0.1:9", "app-users-changelog", uuid.UUID(int=1), 1000)
+CHANGELOG = Changelog(Cluster("127.0.0.1:9"), "app-users-changelog", uuid.UUID(int=1), 1000)
 TP0 = TP(CHANGELOG.topic, 0)
 TP1 = TP(CHANGELOG.topic, 1)
 EVENTS = TP("events", 0)
