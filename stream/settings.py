@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         1000, ge=0, le=1_000_000, description="stored users looked at each second for those idle too long; 0: none"
     )
     health_address: str | None = Field(
-        None, description="HOST:PORT of `/livez`, `/readyz` and `/metrics`; unless set, nothing listens"
+        None, description="HOST:PORT of `/livez`, `/readyz`, `/startupz` and `/metrics`; unless set, nothing listens"
     )
     stall_s: float = Field(60.0, gt=0, description="seconds without progress until `/readyz` turns red")
     stall_exit_s: float = Field(180.0, gt=0, description="seconds without progress until the process ends, code 73")

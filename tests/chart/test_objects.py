@@ -82,10 +82,21 @@ def test_worker_takes_the_settings(rendered: Rendered, monkeypatch: pytest.Monke
 
 
 def test_all_settings_reach_the_worker(rendered: Rendered) -> None:
-    """With every option on, each setting is given but those that come from the pod or a Secret."""
+    """With every option on, each setting is given but those of the pod, of a Secret, or of tokens only."""
     given = set(one(rendered("all-on"), "ConfigMap")["data"])
-    missing = [name for name in Settings.model_fields if f"INTEREST_{name.upper()}" not in given]
-    assert ["instance_id"] == missing
+    missing = {name for name in Settings.model_fields if f"INTEREST_{name.upper()}" not in given}
+    assert {"instance_id", "sasl_username", "sasl_password", "sasl_token_provider", "ssl_key_password"} == missing
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_understood(rendered: Rendered, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker takes the environment of each example, the ways to the brokers included."""
+    objects = rendered(name)
+    for key, value in one(objects, "ConfigMap")["data"].items():
+        monkeypatch.setenv(key, value)
+    for variable in worker(objects)["env"]:
+        monkeypatch.setenv(variable["name"], "from elsewhere")
+    assert {"minimal": "plaintext"}.get(name, "sasl_ssl") == load().security_protocol
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

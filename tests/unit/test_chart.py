@@ -69,6 +69,7 @@ def test_values_are_valid(name: str | None) -> None:
 
 def test_settings_are_the_workers() -> None:
     """`settings` takes what the worker takes, by name, type and bounds, without what has a value of its own."""
+    assert {setting for _, setting in table().values() if setting} | FIXED <= set(Settings.model_fields)
     expected = worker_rules()
     found = SCHEMA["properties"]["settings"]["properties"]
     wrong = [
