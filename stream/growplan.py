@@ -97,7 +97,9 @@ def look(settings: Settings, partitions: int) -> Plan:
             f"group {settings.app_id} has {live} live member{'' if live == 1 else 's'}: stop all workers first; "
             "one that was killed counts until its session is over"
         )
-    there |= describe(broker, [*own_topics(to), notes_topic(settings)], "Create", "Read", "Write")
+    there |= describe(broker, to.event_topics, "Create", "Read", "Write", "AlterConfigs")
+    others = [to.update_topic, to.changelog_topic, notes_topic(settings)]
+    there |= describe(broker, others, "Create", "Read", "Write")
     plan = Plan(settings, to, old, partitions, there, _read_note(settings, there))
     _check_new(plan)
     return plan
