@@ -75,13 +75,14 @@ def republish(
             runner.run(publisher.__aexit__())
     if done.asked:
         _wait(settings, events, report)
-        _count(settings, model, asked, begun, done)
+        _count(settings, updates, model, asked, begun, done)
     return done
 
 
 def _topics(settings: Settings) -> tuple[TopicInfo, TopicInfo]:
     names = settings.event_topics[0], settings.update_topic
-    there = describe(settings.cluster, names)
+    there = describe(settings.cluster, names[:1], "Write") | describe(settings.cluster, names[1:], "Read")
+    committed(settings.cluster, settings.app_id)  # what may not be asked for is told before anything is sent
     missing = [name for name in names if name not in there]
     if missing:
         raise TopicError(f"missing on {settings.cluster}: {', '.join(missing)}; make what is missing with {CREATE}")
@@ -160,10 +161,15 @@ def _ends(broker: Cluster, topic: TopicInfo) -> dict[int, int]:
 
 
 def _count(
-    settings: Settings, model: str, asked: dict[int, set[bytes]], begun: dict[int, int], done: Republished
+    settings: Settings,
+    updates: TopicInfo,
+    model: str,
+    asked: dict[int, set[bytes]],
+    begun: dict[int, int],
+    done: Republished,
 ) -> None:
     """What was answered since the updates were read."""
-    end = _ends(settings.cluster, describe(settings.cluster, [settings.update_topic])[settings.update_topic])
+    end = _ends(settings.cluster, updates)
     for partition, keys in asked.items():
         last = {
             record.key: record.value

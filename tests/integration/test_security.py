@@ -30,6 +30,7 @@ COMMANDS = {
     "erase": ["erase", "nobody"],
     "deadletters-list": ["deadletters", "list"],
     "deadletters-replay": ["deadletters", "replay", "--send", "--again"],
+    "republish": ["republish", "--model", "{model}"],
     "export": ["export", "--output", "{new}"],
     "inspect": ["inspect", "u1"],
     "topics-grow": ["topics", "grow", "--partitions", "8", "--send"],
@@ -121,7 +122,8 @@ class Shell:
     def __call__(self, arguments: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
         """Exit code, standard output and standard error; in none of them a password."""
         self._number += 1
-        told = {"events": str(self._folder / "events"), "new": str(self._folder / f"{time.monotonic_ns()}")}
+        told = {name: str(self._folder / name) for name in ("events", "model")}
+        told |= {"new": str(self._folder / f"{time.monotonic_ns()}")}
         with self._monkeypatch.context() as patch:
             for name, value in env.items():
                 patch.setenv(name, value)

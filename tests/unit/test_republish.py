@@ -90,9 +90,8 @@ def test_answers() -> None:
     with (
         patch.object(module, "read_range", return_value=answers),
         patch.object(module, "_ends", return_value={0: 15}),
-        patch.object(module, "describe", return_value={SETTINGS.update_topic: None}),
     ):
-        module._count(SETTINGS, NEW, {0: {b"a", b"b", b"c", b"silent"}}, {0: 10}, done)
+        module._count(SETTINGS, topics()[SETTINGS.update_topic], NEW, {0: {b"a", b"b", b"c", b"silent"}}, {0: 10}, done)
     assert (1, 1, 1, {OLD}) == (done.renewed, done.gone, done.unanswered, done.others)
 
 
@@ -114,8 +113,9 @@ def topics(events: int = 2, updates: int = 2) -> dict[str, TopicInfo]:
     return {name: TopicInfo(name, UUID(int=1), count, 1, {}) for name, count in counts.items()}
 
 
-def test_topics_that_do_not_fit() -> None:
+def test_topics_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing topic and different partition counts are refused before anything is sent."""
+    monkeypatch.setattr(module, "committed", lambda *_: {})
     with patch.object(module, "describe", return_value={}), pytest.raises(TopicError, match="missing on"):
         republish(SETTINGS, NEW, 10)
     with (
