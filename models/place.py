@@ -29,8 +29,6 @@ from stream.errors import BundleError, InterestError, UsageError
 CURRENT: Final = "current.json"
 #: So many former versions are remembered.
 BEFORE: Final = 20
-#: No file of a bundle is larger.
-FILE_MAX_BYTES: Final = 16 * 2**30
 _VERSION = re.compile(r"[0-9a-f]{16}")
 #: What stores tell of a file beside its size when it changes.
 _CHANGES = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "ino")
@@ -176,15 +174,16 @@ class Place:
         """Copy a version's files, or those of the bundle that this is; the version that they are."""
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.fetched-", dir=target.parent))
+        left = files.TOTAL_MAX_BYTES
         try:
             with self._reaching():
                 for name in (files.DESCRIPTION, *files.FILES, files.ACTS):
                     source = self._join(*([version] if version else []), name)
                     if name == files.ACTS and not self._fs.exists(source):
                         continue
-                    size = self._fs.info(source)["size"]
-                    if size > FILE_MAX_BYTES:
-                        raise BundleError(f"{self.shown}: {name} has {size} bytes, at most {FILE_MAX_BYTES} are taken")
+                    left -= self._fs.info(source)["size"]
+                    if left < 0:
+                        raise BundleError(f"{self.shown}: expected {files.TOTAL_MAX_BYTES:,} bytes at most, got more")
                     self._fs.get_file(source, str(fresh / name))
             found = str(files.read(fresh)[0]["version"])
             wanted = expected or version

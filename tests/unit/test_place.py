@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import fsspec
 import pytest
 
+from models import folder
 from models.bundle import Bundle
 from models.place import Place, PlaceError, load
 from stream.errors import BundleError, UsageError
@@ -18,9 +20,9 @@ FOLDERS = ("a", "b", "c")
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Three models."""
-    folder = tmp_path_factory.mktemp("bundles")
+    made = tmp_path_factory.mktemp("bundles")
     return [
-        random_bundle(folder / name, item_ids=["x"], item_categories=["k"], hidden=2, dim=2, seed=seed)
+        random_bundle(made / name, item_ids=["x"], item_categories=["k"], hidden=2, dim=2, seed=seed)
         for seed, name in enumerate(FOLDERS)
     ]
 
@@ -104,16 +106,28 @@ def test_damaged_in_the_store(where: str, bundles: list[Bundle], tmp_path: Path)
     assert {"got", "place"} >= {path.name for path in tmp_path.iterdir()}
 
 
+def test_bundle_beyond_all_bounds(where: str, bundles: list[Bundle], tmp_path: Path) -> None:
+    """What is larger than a bundle may be is not fetched: a disk is not filled by a wrong file."""
+    place = Place(where)
+    place.deploy(bundles[0].folder)
+    with (
+        patch.object(folder, "TOTAL_MAX_BYTES", 1000),
+        pytest.raises(BundleError, match="expected 1,000 bytes at most"),
+    ):
+        place.fetch(tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+
+
 def test_obtain_from_a_store_keeps_what_is_whole(bundles: list[Bundle], tmp_path: Path) -> None:
     """A version that lies in the cache is not fetched again; a broken copy is."""
     where = f"memory://{tmp_path.name}"
     place = Place(where)
     place.deploy(bundles[0].folder)
     cache = tmp_path / "cache"
-    folder = place.obtain(cache)
-    before = (folder / "items.npy").stat().st_ino
+    kept = place.obtain(cache)
+    before = (kept / "items.npy").stat().st_ino
     assert before == (place.obtain(cache) / "items.npy").stat().st_ino
-    (folder / "items.npy").write_bytes(b"cut")
+    (kept / "items.npy").write_bytes(b"cut")
     assert (bundles[0].folder / "items.npy").read_bytes() == (place.obtain(cache) / "items.npy").read_bytes()
 
 
