@@ -14,10 +14,13 @@ from pathlib import Path
 from models import bundle as bundles
 from models.bundle import Bundle
 from models.place import Mark, Place, PlaceError
+from stream import cpus
 from stream.encode import Encoder
 from stream.errors import BundleError
 from stream.metrics import Totals
-from stream.serving import Role
+from stream.serving import Role, Serving, Shadow
+from stream.settings import Settings
+from stream.update import UpdateFormat
 
 log = logging.getLogger("interest")
 
@@ -132,3 +135,26 @@ class Rollout:
         for other in self._cache.iterdir():
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def start_models(settings: Settings, totals: Totals) -> tuple[Serving, list[Rollout]]:
+    """The models that the settings name, proved and warm, and what follows their places."""
+    threads = cpus.threads(settings.encoder_threads, cpus.usable())
+
+    def prepare(bundle: bundles.Bundle) -> Encoder:
+        session = bundles.session(bundle, provider=settings.provider, threads=threads)
+        deviation = bundles.verify(bundle, session)
+        log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
+        encoder = Encoder(bundle, session, settings.state_cache_users)
+        encoder.warm(settings.window_max_events)
+        return encoder
+
+    cache = settings.data_dir / "models"
+    assert settings.model is not None
+    first = Rollout(settings.model, cache / "serving", prepare, totals, "serving")
+    if settings.shadow_model is None:
+        return Serving(first.start(), totals), [first]
+    second = Rollout(settings.shadow_model, cache / "shadow", prepare, totals, "shadow")
+    form = UpdateFormat(settings.update_format, settings.update_categories)
+    shadow = Shadow(second.start(), settings.shadow_share, form, totals)
+    return Serving(first.start(), totals, shadow), [first, second]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,42 +13,29 @@ import mode
 import uvloop
 from mode.utils.queues import FlowControlEvent
 
-from models import bundle as bundles
-from stream import cpus, growth, health, observe, topics
+from stream import growth, health, logs, observe, topics
 from stream.access import Need, refusal, worker_needs
 from stream.agent import BatchAgent
 from stream.connect import addresses
 from stream.consumer import Consumer
 from stream.datafolder import claim
-from stream.encode import Encoder
 from stream.ending import EXIT_FAILURE, end
 from stream.errors import UsageError
 from stream.localstate import Changelog
 from stream.metrics import Metrics, Totals
 from stream.producer import Producer
 from stream.progress import JOINING, Phase, Progress
-from stream.rollout import Rollout
+from stream.rollout import start_models
 from stream.security import Cluster
-from stream.serving import Serving, Shadow
+from stream.serving import Serving
 from stream.settings import TABLE, Settings
 from stream.table import SequenceTable
 from stream.transport import BatchSchema
-from stream.update import UpdateFormat
 from stream.value import source_hash
 from stream.watchdog import Watchdog
 
 log = logging.getLogger("interest")
 
-REPORT_S = 10.0
-REPEAT_S = 10.0
-#: Of lines of the clients: every first member of a group meets the first once, the others are told better by us.
-TOLD = (
-    "GroupCoordinatorNotAvailable",
-    "in the clear",
-    "Not authorized to read",
-    "unauthorized topics",
-    "is not authorized for this client",
-)
 METADATA_MAX_AGE_MS = 10_000
 RECORD_BATCH_BYTES = 512 * 1024
 STORES = {"rocksdb": "sequences-rocksdb://", "memory": "sequences-memory://"}
@@ -137,7 +123,7 @@ def run(settings: Settings) -> None:
         TopicError: topics are missing or their partition counts differ.
         InterestError: the health address cannot be taken, or the data folder not written, or it is another worker's.
     """
-    set_up_logging(settings.log_level)
+    logs.set_up(settings.log_level)
     if settings.model is None:
         raise UsageError("which model? set INTEREST_MODEL, or give --model FOLDER")
     progress, totals = Progress(time.monotonic(), "loading the model"), Totals()
@@ -150,7 +136,7 @@ def run(settings: Settings) -> None:
             )
             log.info("probes and metrics on http://%s", where)
         beside.enter_context(claim(settings.data_dir))
-        serving, rollouts = models(settings, totals)
+        serving, rollouts = start_models(settings, totals)
         progress.begin("looking at the topics", time.monotonic())
         there = topics.check(settings)
         sources = {topic: source_hash(topic, there[topic].topic_id.bytes) for topic in settings.event_topics}
@@ -161,7 +147,7 @@ def run(settings: Settings) -> None:
         totals.partitions = {topic: partitions[topic] for topic in sources}
         app, agent = build(settings, sources, partitions, changelog, serving)
         observing = observe.tick(progress, totals), observe.observe(app, progress, totals)
-        for task in (*observing, agent.tend(), _report(totals)):
+        for task in (*observing, agent.tend(), logs.report(totals)):
             app.add_future(task)
         for rollout in rollouts if settings.model_check_s else ():
             app.add_future(rollout.follow(settings.model_check_s, agent.serve))
@@ -170,29 +156,6 @@ def run(settings: Settings) -> None:
         progress.begin(JOINING, time.monotonic())
         beside.enter_context(Watchdog(progress, settings.stall_s, settings.stall_exit_s, settings.drain_s))
         process.execute_from_commandline()
-
-
-def models(settings: Settings, totals: Totals) -> tuple[Serving, list[Rollout]]:
-    """The models that the settings name, proved and warm, and what follows their places."""
-    threads = cpus.threads(settings.encoder_threads, cpus.usable())
-
-    def prepare(bundle: bundles.Bundle) -> Encoder:
-        session = bundles.session(bundle, provider=settings.provider, threads=threads)
-        deviation = bundles.verify(bundle, session)
-        log.info("model %s on %s, golden vectors within %.1e", bundle.version, settings.provider, deviation)
-        encoder = Encoder(bundle, session, settings.state_cache_users)
-        encoder.warm(settings.window_max_events)
-        return encoder
-
-    cache = settings.data_dir / "models"
-    assert settings.model is not None
-    first = Rollout(settings.model, cache / "serving", prepare, totals, "serving")
-    if settings.shadow_model is None:
-        return Serving(first.start(), totals), [first]
-    second = Rollout(settings.shadow_model, cache / "shadow", prepare, totals, "shadow")
-    form = UpdateFormat(settings.update_format, settings.update_categories)
-    shadow = Shadow(second.start(), settings.shadow_share, form, totals)
-    return Serving(first.start(), totals, shadow), [first, second]
 
 
 def build(
@@ -257,65 +220,3 @@ def build(
     app.partitions = partitions
     app.cluster, app.needs = cluster, worker_needs(settings)
     return app, agent
-
-
-def set_up_logging(level: str) -> None:
-    """Our lines at `level`, from warnings on those of the libraries and of Faust's services; to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if level == "debug" else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        force=True,
-    )
-    log.setLevel(level.upper())
-    for client in ("aiokafka", "kafka"):
-        # At debug they log each request, that with the password too, and kafka-python what it was given.
-        logging.getLogger(client).setLevel(logging.INFO if level == "debug" else logging.WARNING)
-    logging.getLogger().handlers[0].addFilter(_Sparse())
-
-
-class _Sparse(logging.Filter):
-    """What aiokafka repeats: it tries again without end, thousands of times a second when a broker is gone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is new, or was last seen long enough ago."""
-        if not record.name.startswith(("aiokafka", "kafka")):
-            return True
-        if any(text in record.getMessage() for text in TOLD):
-            return False
-        shown = self._last.get(record.msg, -REPEAT_S)
-        if record.created - shown < REPEAT_S:
-            return False
-        self._last[record.msg] = record.created
-        return True
-
-
-async def _report(totals: Totals) -> None:
-    """A line for every REPORT_S in which something happened."""
-    reported = (0, 0)
-    while True:
-        await asyncio.sleep(REPORT_S)
-        if (totals.records, totals.swept) == reported:
-            continue
-        log.info(
-            "%d records, %.0f/s: %d accepted, %d late, %d duplicates, %d refused, %d applied before; %d updates; "
-            "%d batches, %d steps, %d users advanced, %d run again; %d users idle for too long forgotten",
-            totals.records,
-            (totals.records - reported[0]) / REPORT_S,
-            totals.accepted,
-            totals.late,
-            totals.duplicates,
-            totals.refused,
-            totals.applied_before,
-            totals.updates,
-            totals.batches,
-            totals.steps,
-            totals.advanced,
-            totals.reruns,
-            totals.swept,
-        )
-        reported = (totals.records, totals.swept)

@@ -34,7 +34,7 @@ def command(settings: Settings, user: str | None, file: str | None, topic: str |
     """
     if (user is None) == (file is None):
         raise UsageError("expected either USER or --file FILE")
-    others = (settings.update_topic, settings.changelog_topic, settings.deadletter_topic)
+    others = (*settings.compacted_topics, settings.deadletter_topic)
     if topic in others:
         raise UsageError(f"wrong --topic {topic}: expected a topic with events")
     records = _read(file) if file is not None else _one(user or "")

@@ -13,7 +13,7 @@ import kafka.errors
 import pytest
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from stream import worker
+from stream import logs
 from stream.commands import run
 from stream.demo.worker import environment
 from stream.errors import BrokerError, UsageError
@@ -255,7 +255,7 @@ def test_clients_log_no_requests() -> None:
     """At debug both clients would log what they send, a password among it; a worker never lets them."""
     before = logging.getLogger().level, logging.getLogger().handlers[:]
     try:
-        worker.set_up_logging("debug")
+        logs.set_up("debug")
         assert logging.getLogger("interest").isEnabledFor(logging.DEBUG)
         for name in ("aiokafka.conn", "kafka.admin.client", "kafka.net.connection"):
             assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
