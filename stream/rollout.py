@@ -25,11 +25,6 @@ from stream.update import UpdateFormat
 log = logging.getLogger("interest")
 
 
-def _set(outcome: "asyncio.Future[Encoder | None]", found: Encoder | None) -> None:
-    if not outcome.done():  # else nobody waits for it any more
-        outcome.set_result(found)
-
-
 class Rollout:
     """Follows where one model comes from. Its calls block: they belong on a thread of their own.
 
@@ -135,6 +130,11 @@ class Rollout:
         for other in self._cache.iterdir():
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _set(outcome: "asyncio.Future[Encoder | None]", found: Encoder | None) -> None:
+    if not outcome.done():  # else nobody waits for it any more
+        outcome.set_result(found)
 
 
 def start_models(settings: Settings, totals: Totals) -> tuple[Serving, list[Rollout]]:

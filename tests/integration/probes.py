@@ -2,6 +2,7 @@
 
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 
 def answer(port: int, path: str) -> tuple[int, str]:
@@ -12,7 +13,7 @@ def answer(port: int, path: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except OSError:
+    except (OSError, HTTPException):  # also where the process ends amid an answer
         return 0, ""
 
 

@@ -127,8 +127,8 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
-            self.kill()
+        self.process.kill()  # nothing happens where it has ended
+        self.process.wait(30)
         if error is not None:
             error.add_note(f"worker {self.process.pid} said:\n{self.said[-5000:]}")
 
