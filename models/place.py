@@ -172,8 +172,11 @@ class Place:
 
     def _fetch(self, version: str | None, target: Path, expected: str | None = None) -> str:
         """Copy a version's files, or those of the bundle that this is; the version that they are."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.fetched-", dir=target.parent))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.fetched-", dir=target.parent))
+        except OSError as error:
+            raise PlaceError(f"{target}: expected a folder to fetch into: {error.strerror}") from error
         left = files.TOTAL_MAX_BYTES
         try:
             with self._reaching():
@@ -247,8 +250,12 @@ def load(where: str) -> Bundle:
     place.mark()
     if place.is_local:
         return bundles.load(place.obtain(Path()))  # nothing is fetched: nothing needs to be writable
-    with tempfile.TemporaryDirectory() as cache:
-        return bundles.load(place.obtain(Path(cache)))
+    try:
+        cache = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise PlaceError(f"{place.shown}: expected a temporary folder to fetch into (TMPDIR): {error}") from error
+    with cache as folder:
+        return bundles.load(place.obtain(Path(folder)))
 
 
 def _is_whole(folder: Path) -> bool:

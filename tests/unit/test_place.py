@@ -161,6 +161,18 @@ def test_former_bundle_is_gone(tmp_path: Path, bundles: list[Bundle]) -> None:
     assert bundles[1].version == json.loads((tmp_path / "current.json").read_text())["version"]
 
 
+def test_nowhere_to_fetch_into(tmp_path: Path, bundles: list[Bundle]) -> None:
+    """Where nothing can be written the folder is named, as in a container whose root is read-only."""
+    where = f"memory://{tmp_path.name}"
+    Place(where).deploy(bundles[0].folder)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(PlaceError, match="file/got: expected a folder to fetch into"):
+        Place(where).fetch(tmp_path / "file" / "got")
+    missing = FileNotFoundError(2, "No usable temporary directory found")
+    with patch("tempfile.TemporaryDirectory", side_effect=missing), pytest.raises(PlaceError, match="TMPDIR"):
+        load(where)
+
+
 def test_not_a_place(tmp_path: Path, bundles: list[Bundle]) -> None:
     """A bundle's own folder takes no other bundles, and nothing can be rolled back there."""
     with pytest.raises(PlaceError, match="expected a place for bundles, got a bundle"):
