@@ -30,7 +30,8 @@ def interest(temporary: Path, *arguments: str) -> "Iterator[tuple[subprocess.Pop
         try:
             assert process.stdout is not None
             ready = process.stdout.readline().strip()
-            assert ready.startswith("broker ready at 127.0.0.1:"), ready
+            if not ready.startswith("broker ready at 127.0.0.1:"):
+                pytest.fail(f"{ready}, then: {process.communicate()[1]}")
             yield process, ready.removeprefix("broker ready at ")
         finally:
             process.kill()
