@@ -4,8 +4,6 @@ VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 TOOLS := build/tools
-# Tests on the broker, one after the other, beside all others: tests/conftest.py.
-BESIDE := --numprocesses 2 --dist loadgroup
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Of the image: cpu or gpu, and who builds it.
@@ -19,10 +17,10 @@ demo: $(VENV)/worker.done ## a simulated shop, a broker, a worker: vectors that 
 	@$(BIN)/interest demo $(DEMO)
 
 test: check $(VENV)/all.done ## ruff, mypy, unit, property, functional, integration on a real broker
-	$(BIN)/python -m pytest $(BESIDE) $(TESTS)
+	$(BIN)/python -m tests $(TESTS)
 
 test-worker: $(VENV)/dev.done ## all tests that need no PyTorch
-	$(BIN)/python -m pytest $(BESIDE) -m "not torch" $(TESTS)
+	$(BIN)/python -m tests -m "not torch" $(TESTS)
 
 check: $(VENV)/all.done ## ruff and mypy
 	$(BIN)/ruff check

@@ -2,9 +2,6 @@
 
 import os
 import warnings
-from pathlib import Path
-
-import pytest
 
 import models  # noqa: F401  # switches ONNX Runtime's telemetry off, before a test imports that
 
@@ -19,10 +16,3 @@ TOLD_BROKER = os.environ.get("INTEREST_TEST_BROKER")
 # Settings of the person who runs the tests must not reach them; nor is INTEREST_TEST_BROKER a setting of a worker.
 for name in [name for name in os.environ if name.upper().startswith("INTEREST_")]:
     del os.environ[name]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, those on the broker stay with one: several fleets at once take too long."""
-    for item in items:
-        if "integration" in Path(item.path).parts:
-            item.add_marker(pytest.mark.xdist_group("integration"))
