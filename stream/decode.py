@@ -129,18 +129,18 @@ def decode(records: Sequence[Record]) -> Decoded:
                 raise _mismatch(user, key)
             if "\0" in user:
                 raise _RefusedError(Reason.OUT_OF_RANGE, "$.user_id: expected no NUL character")
-            if event.type == "republish":
-                republish.append(user.encode())
-                continue
-            if isinstance(event, _Order) or event.type == "erase":
-                erased.append(len(keys))
-                rows.append(_pack(record.timestamp, 0, 0, 0, 0, 0, 0, 0))
-            else:
-                code = EVENT_TYPES.get(event.type)
-                if code is None:
+            code = EVENT_TYPES.get(event.type)
+            if code is None or isinstance(event, _Order):
+                if event.type == "republish":
+                    republish.append(key)
+                    continue
+                if event.type != "erase":
                     raise _RefusedError(
                         Reason.UNKNOWN_TYPE, f"$.type: expected one of {', '.join(EVENT_TYPES)}, got {event.type!r}"
                     )
+                erased.append(len(keys))
+                rows.append(_pack(record.timestamp, 0, 0, 0, 0, 0, 0, 0))
+            else:
                 time = event.timestamp
                 if not isinstance(time, int):
                     time = (time - _EPOCH) // _MILLISECOND
