@@ -92,6 +92,23 @@ class Place:
             current = self._read(CURRENT)
             return self._parse(current)[0] if current else None
 
+    def version(self) -> str:
+        """The version to be served, of a place or of the bundle that this is; nothing but its description is read.
+
+        Raises:
+            PlaceError: it cannot be reached, or says no version.
+        """
+        current = self.current()
+        if current is not None:
+            return current
+        with self._reaching():
+            described = self._read(files.DESCRIPTION)
+        try:
+            version = json.loads(described or b"")["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlaceError(f"{self.shown}: expected a model bundle or a place with some, got none") from error
+        return self._checked(version, files.DESCRIPTION)
+
     def obtain(self, cache: Path) -> Path:
         """The folder of the bundle to be served; what is not on this machine is fetched into a folder of `cache`.
 
@@ -212,10 +229,14 @@ class Place:
             versions = [said["version"], *said["before"]]
         except (ValueError, KeyError, TypeError) as error:
             raise PlaceError(f"{self._join(CURRENT)}: expected version and before, got {current[:80]!r}") from error
-        for version in versions:
-            if not isinstance(version, str) or not _VERSION.fullmatch(version):
-                raise PlaceError(f"{self._join(CURRENT)}: expected bundle versions, 16 hex digits, got {version!r}")
-        return versions[0], versions[1:]
+        first, *before = (self._checked(version, CURRENT) for version in versions)
+        return first, before
+
+    def _checked(self, version: object, said_by: str) -> str:
+        """A version as it may be: no path leads anywhere by it."""
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise PlaceError(f"{self._join(said_by)}: expected a bundle version, 16 hex digits, got {version!r}")
+        return version
 
     def _read(self, name: str) -> bytes | None:
         try:

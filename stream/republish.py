@@ -55,16 +55,17 @@ def republish(
         BrokerError: no broker answers, or something was not acknowledged.
         InterestError: the workers do not come on.
     """
-    events, updates = _topics(settings)
+    cluster = settings.cluster  # read once: certificates and tokens come with it
+    events, updates = _topics(cluster, settings)
     done = Republished()
     asked: dict[int, set[bytes]] = {}
     begun: dict[int, int] = {}  # where the updates of each partition ended when they were read
     with asyncio.Runner() as runner:
-        publisher = Publisher(settings.cluster, events)
+        publisher = Publisher(cluster, events)
         runner.run(publisher.__aenter__())
         try:
             for partition in range(updates.partitions):
-                stale, users, begun[partition] = _stale(settings, partition, model)
+                stale, users, begun[partition] = _stale(cluster, updates, partition, model)
                 asked[partition] = set(stale)
                 done.users += users
                 for some in _slices(stale, users_a_second):
@@ -74,18 +75,18 @@ def republish(
         finally:
             runner.run(publisher.__aexit__())
     if done.asked:
-        _wait(settings, events, report)
-        _count(settings, updates, model, asked, begun, done)
+        _wait(cluster, settings.app_id, events, report)
+        _count(cluster, updates, model, asked, begun, done)
     return done
 
 
-def _topics(settings: Settings) -> tuple[TopicInfo, TopicInfo]:
+def _topics(cluster: Cluster, settings: Settings) -> tuple[TopicInfo, TopicInfo]:
     names = settings.event_topics[0], settings.update_topic
-    there = describe(settings.cluster, names[:1], "Write") | describe(settings.cluster, names[1:], "Read")
-    committed(settings.cluster, settings.app_id)  # what may not be asked for is told before anything is sent
+    there = describe(cluster, names[:1], "Write") | describe(cluster, names[1:], "Read")
+    committed(cluster, settings.app_id)  # what may not be asked for is told before anything is sent
     missing = [name for name in names if name not in there]
     if missing:
-        raise TopicError(f"missing on {settings.cluster}: {', '.join(missing)}; make what is missing with {CREATE}")
+        raise TopicError(f"missing on {cluster}: {', '.join(missing)}; make what is missing with {CREATE}")
     events, updates = (there[name] for name in names)
     if events.partitions != updates.partitions:
         raise TopicError(
@@ -95,17 +96,26 @@ def _topics(settings: Settings) -> tuple[TopicInfo, TopicInfo]:
     return events, updates
 
 
-def _stale(settings: Settings, partition: int, model: str) -> tuple[list[bytes], int, int]:
+def _stale(cluster: Cluster, updates: TopicInfo, partition: int, model: str) -> tuple[list[bytes], int, int]:
     """Users of a partition whose last update is of another model; how many have one; the offset behind the last."""
     last: dict[bytes, bool] = {}
     end = 0
-    for record in read_all(settings.cluster, settings.update_topic, [partition]):
+    for record in read_all(cluster, updates.name, [partition]):
         end = record.offset + 1
+        if not _is_user(record.key):
+            continue  # no worker wrote this
         if record.value is None:
             last.pop(record.key, None)
         else:
             last[record.key] = _model(record.value) != model
     return [key for key, stale in last.items() if stale], len(last), end
+
+
+def _is_user(key: bytes | None) -> bool:
+    try:
+        return bool(key and key.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _model(update: bytes) -> str:
@@ -134,13 +144,13 @@ async def _send(publisher: Publisher, partition: int, keys: list[bytes]) -> None
     await publisher.flush()
 
 
-def _wait(settings: Settings, events: TopicInfo, report: Callable[[str], None]) -> None:
+def _wait(cluster: Cluster, group: str, events: TopicInfo, report: Callable[[str], None]) -> None:
     """Return once the workers have committed all that is on the event topic now: its updates are acknowledged then."""
     tps = [(events.name, partition) for partition in range(events.partitions)]
-    ends = _ends(settings.cluster, events)
+    ends = _ends(cluster, events)
     reached, moved = -1, time.monotonic()
     while True:
-        offsets = committed(settings.cluster, settings.app_id)
+        offsets = committed(cluster, group)
         left = sum(max(0, ends[tp[1]] - offsets.get(tp, 0)) for tp in tps)
         if not left:
             return
@@ -149,19 +159,19 @@ def _wait(settings: Settings, events: TopicInfo, report: Callable[[str], None]) 
             reached, moved = left, time.monotonic()
         if time.monotonic() - moved > SILENT_S:
             raise InterestError(
-                f"the workers of group {settings.app_id} have not moved for {SILENT_S:.0f} s, {left:,} records of "
+                f"the workers of group {group} have not moved for {SILENT_S:.0f} s, {left:,} records of "
                 f"{events.name} are left; see whether they run, then run this again"
             )
         time.sleep(LOOK_S)
 
 
-def _ends(broker: Cluster, topic: TopicInfo) -> dict[int, int]:
-    with reader(broker, topic.name) as consumer:
+def _ends(cluster: Cluster, topic: TopicInfo) -> dict[int, int]:
+    with reader(cluster, topic.name) as consumer:
         return {tp.partition: end for tp, end in consumer.end_offsets(consumer.assignment()).items()}
 
 
 def _count(
-    settings: Settings,
+    cluster: Cluster,
     updates: TopicInfo,
     model: str,
     asked: dict[int, set[bytes]],
@@ -169,14 +179,10 @@ def _count(
     done: Republished,
 ) -> None:
     """What was answered since the updates were read."""
-    end = _ends(settings.cluster, updates)
+    ends = _ends(cluster, updates)
     for partition, keys in asked.items():
-        last = {
-            record.key: record.value
-            for record in read_range(
-                settings.cluster, settings.update_topic, partition, begun[partition], end[partition]
-            )
-        }
+        since = read_range(cluster, updates.name, partition, begun[partition], ends[partition])
+        last = {record.key: record.value for record in since}
         for key in keys:
             if key not in last:
                 done.unanswered += 1

@@ -33,10 +33,10 @@ def command(settings: Settings, model_version: str | None, rate: float) -> None:
     if model_version is None and settings.model is None:
         raise UsageError("which model? give --model-version VERSION, or set INTEREST_MODEL, or give --model PLACE")
     if model_version is None:
-        from models import place  # brings ONNX Runtime along, which takes a moment
+        from models.place import Place  # brings ONNX Runtime along, which takes a moment
 
         assert settings.model is not None
-        model_version = place.load(settings.model).version
+        model_version = Place(settings.model).version()
     if not re.fullmatch("[0-9a-f]{16}", model_version):
         raise UsageError(f"wrong --model-version {model_version!r}: expected 16 hex digits, as updates carry them")
     from stream.republish import republish

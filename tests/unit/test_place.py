@@ -48,6 +48,18 @@ def test_deploy_and_roll_back(where: str, bundles: list[Bundle], tmp_path: Path)
     assert (c.version, a.version) == place.roll_back()
 
 
+def test_version(where: str, bundles: list[Bundle], tmp_path: Path) -> None:
+    """A place and a bundle say their version without being read whole; what says none is named."""
+    place = Place(where)
+    with pytest.raises(PlaceError, match="expected a model bundle or a place with some, got none"):
+        place.version()
+    place.deploy(bundles[0].folder)
+    assert bundles[0].version == place.version() == Place(str(bundles[0].folder)).version()
+    (tmp_path / "bundle.json").write_text('{"version": "../x"}')
+    with pytest.raises(PlaceError, match=r"bundle\.json: expected a bundle version, 16 hex digits"):
+        Place(str(tmp_path)).version()
+
+
 def test_same_bundle_again(where: str, bundles: list[Bundle]) -> None:
     """To deploy what is served already changes nothing of what a rollback goes back to."""
     place = Place(where)

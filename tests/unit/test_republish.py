@@ -63,7 +63,8 @@ def test_rate(keys: int, rate: float, at_least_s: float, clock: Clock) -> None:
 
 
 def test_stale_users() -> None:
-    """The last update of a user counts; who is to be forgotten is not asked for, and what names no model is."""
+    """The last update of a user counts; who is to be forgotten is not asked for; what names no model is, and what
+    has no user's key is not."""
     records = [
         update("old", OLD, 0),
         update("renewed", OLD, 1),
@@ -72,9 +73,11 @@ def test_stale_users() -> None:
         update("renewed", NEW, 5),
         update("gone", None, 6),
         Raw(b"foreign", b"not JSON", 9),
+        Raw(None, b"{}", 10),
+        Raw(b"\xff", b"{}", 11),
     ]
     with patch.object(module, "read_all", return_value=iter(records)):
-        assert ([b"old", b"foreign"], 4, 10) == module._stale(SETTINGS, 0, NEW)
+        assert ([b"old", b"foreign"], 4, 12) == module._stale(SETTINGS.cluster, topics()[SETTINGS.update_topic], 0, NEW)
 
 
 def test_answers() -> None:
@@ -91,7 +94,9 @@ def test_answers() -> None:
         patch.object(module, "read_range", return_value=answers),
         patch.object(module, "_ends", return_value={0: 15}),
     ):
-        module._count(SETTINGS, topics()[SETTINGS.update_topic], NEW, {0: {b"a", b"b", b"c", b"silent"}}, {0: 10}, done)
+        module._count(
+            SETTINGS.cluster, topics()[SETTINGS.update_topic], NEW, {0: {b"a", b"b", b"c", b"silent"}}, {0: 10}, done
+        )
     assert (1, 1, 1, {OLD}) == (done.renewed, done.gone, done.unanswered, done.others)
 
 
@@ -103,7 +108,7 @@ def test_workers_that_do_not_come_on(clock: Clock) -> None:
         patch.object(module, "committed", return_value={(topic.name, 0): 7}),
         pytest.raises(InterestError, match="group interest have not moved for 60 s, 8 records of user-events are left"),
     ):
-        module._wait(SETTINGS, topic, lambda _line: None)
+        module._wait(SETTINGS.cluster, SETTINGS.app_id, topic, lambda _line: None)
     assert 60 < clock.now < 62
 
 
