@@ -16,7 +16,7 @@ from models.bundle import Bundle
 from models.place import Mark, Place, PlaceError
 from stream import cpus
 from stream.encode import Encoder
-from stream.errors import BundleError
+from stream.errors import BundleError, InterestError
 from stream.metrics import Totals
 from stream.serving import Role, Serving, Shadow
 from stream.settings import Settings
@@ -47,6 +47,14 @@ class Rollout:
         self._mark: Mark | None = None
         self._version = ""
         self._unreachable = False
+
+    def try_to_start(self) -> Encoder | None:
+        """As `start`; a model that is not fit is refused, as one that comes later is, and None takes its place."""
+        try:
+            return self.start()
+        except (BundleError, PlaceError) as error:
+            self._refuse(error)
+            return None
 
     def start(self) -> Encoder:
         """The model to begin with. If a store cannot be reached, the last one that was fetched from it.
@@ -105,12 +113,15 @@ class Rollout:
             return None
         except Exception as error:  # noqa: BLE001  # whatever a new model brings along, the old one serves on
             self._mark = mark  # looked at again when something of it changes
-            self._totals.models_refused += 1
-            kind = "" if isinstance(error, BundleError) else f"{type(error).__name__}: "
-            log.error("new %s model refused, %s stays: %s%s", self._role, self._version, kind, error)
+            self._refuse(error)
             return None
         self._mark = mark
         return encoder
+
+    def _refuse(self, error: Exception) -> None:
+        self._totals.models_refused += 1
+        kind = "" if isinstance(error, InterestError) else f"{type(error).__name__}: "
+        log.error("new %s model refused, %s stays: %s%s", self._role, self._version or "none", kind, error)
 
     def _take(self, bundle: Bundle) -> Encoder:
         encoder = self._prepare(bundle)
@@ -156,5 +167,5 @@ def start_models(settings: Settings, totals: Totals) -> tuple[Serving, list[Roll
         return Serving(first.start(), totals), [first]
     second = Rollout(settings.shadow_model, cache / "shadow", prepare, totals, "shadow")
     form = UpdateFormat(settings.update_format, settings.update_categories)
-    shadow = Shadow(second.start(), settings.shadow_share, form, totals)
+    shadow = Shadow(second.try_to_start(), settings.shadow_share, form, totals)
     return Serving(first.start(), totals, shadow), [first, second]

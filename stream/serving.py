@@ -26,13 +26,13 @@ class Shadow:
     """A second model over a share of the users, whose updates go to a topic of their own. It never stops the first one.
 
     Args:
-        encoder: the model, with its own states.
+        encoder: the model, with its own states; None: there is none that is fit to be tried, until one takes over.
         share: of the users, above 0 and at most 1; the hash of an id decides, on every worker alike.
         form: of the updates.
         totals: counts its updates and failures.
     """
 
-    def __init__(self, encoder: Encoder, share: float, form: UpdateFormat, totals: Totals) -> None:
+    def __init__(self, encoder: Encoder | None, share: float, form: UpdateFormat, totals: Totals) -> None:
         self.encoder = encoder
         self._below = share * 2.0**64
         self._form = form
@@ -41,6 +41,8 @@ class Shadow:
 
     def updates(self, plan: Plan) -> Updates:
         """Its updates for a part of a batch, tombstones too; nothing where it fails, which is told and counted."""
+        if self.encoder is None:
+            return {}
         results = {partition: PartitionResult(result.partition_time) for partition, result in plan.results.items()}
         own = replace(
             plan,
@@ -89,24 +91,25 @@ class Serving:
         self.shadow = shadow
         self.totals = totals
         totals.models["serving"] = encoder.bundle.version
-        if shadow is not None:
+        if shadow is not None and shadow.encoder is not None:
             totals.models["shadow"] = shadow.encoder.bundle.version
 
     def take(self, encoder: Encoder, role: Role) -> None:
         """A model takes over, without any states."""
         if role == "serving":
-            before, self.encoder = self.encoder, encoder
+            self.encoder = encoder
         else:
             assert self.shadow is not None
-            before, self.shadow.encoder = self.shadow.encoder, encoder
+            self.shadow.encoder = encoder
+        before = self.totals.models.get(role, "none")
         self.totals.models[role] = encoder.bundle.version
         self.totals.model_swaps += 1
-        log.info("%s model %s takes over from %s", role, encoder.bundle.version, before.bundle.version)
+        log.info("%s model %s takes over from %s", role, encoder.bundle.version, before)
 
     def forget(self, keys: Sequence[UserKey]) -> None:
         """Drop the states of some users."""
         self.encoder.cache.forget(keys)
-        if self.shadow is not None:
+        if self.shadow is not None and self.shadow.encoder is not None:
             self.shadow.encoder.cache.forget(keys)
 
     def beside(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes | None]]:

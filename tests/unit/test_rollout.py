@@ -130,6 +130,25 @@ def test_cut_file_at_the_start(models: list[Bundle], tmp_path: Path, totals: Tot
         Rollout(str(folder), tmp_path / "cache", prepare, totals).start()
 
 
+def test_shadow_cannot_keep_a_worker_from_starting(
+    models: list[Bundle], tmp_path: Path, totals: Totals, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second model that is cut at the start, or not there, is refused and counted; mended, it takes over (M05)."""
+    missing = Rollout(str(tmp_path / "nowhere"), tmp_path / "cache", prepare, totals, "shadow")
+    assert None is missing.try_to_start()
+    folder = copied(models[0], tmp_path / "model")
+    whole = (folder / "encoder.onnx").read_bytes()
+    (folder / "encoder.onnx").write_bytes(b"")
+    cut = Rollout(str(folder), tmp_path / "cache", prepare, totals, "shadow")
+    assert [None, None] == [cut.try_to_start(), cut.look()]
+    assert 2 == totals.models_refused
+    assert all("new shadow model refused, none stays: " in message for message in caplog.messages)
+
+    (folder / "encoder.onnx").write_bytes(whole)
+    copied(models[0], tmp_path / "nowhere")
+    assert [models[0].version] * 2 == [served(cut.look()), served(missing.look())]
+
+
 def test_files_of_two_bundles(models: list[Bundle], tmp_path: Path, totals: Totals) -> None:
     """A folder with files of both is refused by the digests, whichever are mixed (M07)."""
     a, b = models

@@ -133,29 +133,45 @@ def test_takes_over(models: list[Bundle]) -> None:
     totals = Totals()
     shadow = Shadow(encoder(models[1]), 1.0, UpdateFormat(), totals)
     serving = Serving(encoder(models[0]), totals, shadow)
+    swapped = encoder(models[0])
     assert {"serving": models[0].version, "shadow": models[1].version} == totals.models
 
     serving.take(encoder(models[1]), "serving")
-    serving.take(encoder(models[0]), "shadow")
+    serving.take(swapped, "shadow")
 
-    assert (models[1], models[0]) == (serving.encoder.bundle, shadow.encoder.bundle)
+    assert (models[1], swapped) == (serving.encoder.bundle, shadow.encoder)
     assert {"serving": models[1].version, "shadow": models[0].version} == totals.models
     assert 2 == totals.model_swaps
 
 
+def test_nothing_to_try_yet(models: list[Bundle]) -> None:
+    """Without a second model that is fit the first serves alone; one that comes later is the second."""
+    totals = Totals()
+    shadow = Shadow(None, 1.0, UpdateFormat(), totals)
+    serving = Serving(encoder(models[0]), totals, shadow)
+    assert ({}, {"serving": models[0].version}) == (shadow.updates(plan(click("u1"))), totals.models)
+    serving.forget([(0, b"u1")])
+
+    serving.take(encoder(models[1]), "shadow")
+
+    assert models[1].version == totals.models["shadow"]
+    assert {"u1"} == keys(shadow.updates(plan(click("u1"))))
+
+
 def test_forgotten_users(models: list[Bundle]) -> None:
     """The states of who is forgotten go from both models, and the second has tombstones for its share."""
-    shadow = Shadow(encoder(models[1]), 0.5, UpdateFormat(), Totals())
+    second = encoder(models[1])
+    shadow = Shadow(second, 0.5, UpdateFormat(), Totals())
     serving = Serving(encoder(models[0]), Totals(), shadow)
     both = plan(*map(click, USERS))
     shadow.updates(both)
     batch.encode(both, serving.encoder)
-    held = len(shadow.encoder.cache)
+    held = len(second.cache)
 
     serving.forget(both.keys)
 
     assert held > 0
-    assert [0, 0] == [len(serving.encoder.cache), len(shadow.encoder.cache)]
+    assert [0, 0] == [len(serving.encoder.cache), len(second.cache)]
     ids = [user.encode() for user in USERS]
     assert [(key, None) for key in ids if shadow.has(key)] == serving.beside(ids)
     assert [] == Serving(encoder(models[0]), Totals()).beside(ids)

@@ -21,9 +21,10 @@ from stream.errors import TableValueError
 from stream.metrics import Totals
 from stream.outbox import Outbox
 from stream.producer import Entry, Sent
-from stream.serving import Serving
+from stream.serving import Serving, Shadow
 from stream.settings import TABLE
 from stream.table import SequenceTable
+from stream.update import UpdateFormat
 from stream.upkeep import LOOK_EVERY, Upkeep, idle, is_behind, is_older
 from stream.value import UserState, pack
 from stream.worker import STORES
@@ -165,7 +166,8 @@ class World:
         self.outbox = Outbox(SETTINGS, self.table, lambda: cast(Any, self))
         self.outbox.begin({0: 0, 1: 0})
         self.encoder = encoder
-        self.upkeep = Upkeep(SETTINGS, [SOURCE], Serving(encoder, self.totals), self.table, self.outbox, self._run)
+        self.serving = Serving(encoder, self.totals)
+        self.upkeep = Upkeep(SETTINGS, [SOURCE], self.serving, self.table, self.outbox, self._run)
 
     async def _run(self, call: Callable[[], Any]) -> Any:
         return call()
@@ -315,6 +317,18 @@ def test_sweep_forgets_kept_states(world: World) -> None:
         world.encoder.cache = kept
 
     assert [(0, b"idle")] == forgotten
+
+
+def test_sweep_reaches_the_second_models_topic(world: World) -> None:
+    """Who is forgotten gets a tombstone where a second model runs, if among its share; nobody else does."""
+    world.serving.shadow = Shadow(None, 0.5, UpdateFormat(), world.totals)
+    users = [f"u{number}" for number in range(40)]
+    world.hold(0, NOW_MS, alive=value(1), **{user: value(2, OLD_MS) for user in users})
+    world.tend(20)
+
+    among = {user.encode() for user in users if world.serving.shadow.has(user.encode())}
+    assert 0 < len(among) < len(users)
+    assert dict.fromkeys(among) == world.last(SETTINGS.shadow_topic)
 
 
 @pytest.mark.parametrize("check", [1, 2, 3])
