@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise BundleError(
             f"{folder}: expected the folder of a model bundle, got none; `interest model train` makes one"
         )
-    described = _describe(folder)
+    described = describe(folder)
     names = (*FILES, ACTS) if ACTS in described["files"] else FILES
     total = sum(_size(folder, name) for name in names)
     if total > TOTAL_MAX_BYTES:
@@ -59,27 +59,34 @@ def put(folder: Path, described: Mapping[str, Any], files: Mapping[str, bytes], 
     content = {"contract": CONTRACT, **described, "files": digests}
     whole = {"version": _version(content), "command": command, **content}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    blobs = {**files, DESCRIPTION: text.encode()}
-    replace(folder, blobs)
+    replace(folder, lambda fresh: _write(fresh, {**files, DESCRIPTION: text.encode()}))
 
 
-def replace(folder: Path, blobs: Mapping[str, bytes]) -> None:
-    """Put a bundle's files in place of an older one's, at once; other files are kept.
+def _write(folder: Path, blobs: Mapping[str, bytes]) -> None:
+    for name, blob in blobs.items():
+        (folder / name).write_bytes(blob)
+
+
+def replace(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` put a bundle's files into a new folder, and put that in place of an older one, at once.
+
+    Other files of the old folder are kept. Whatever `fill` raises leaves that as it was.
 
     Raises:
         BundleError: it cannot be written.
     """
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (folder.with_name(f".{folder.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    # What one that was killed has left: in a container every process has the same number.
+    shutil.rmtree(fresh, ignore_errors=True)
     try:
-        fresh.mkdir()
-        for name, blob in blobs.items():
-            (fresh / name).write_bytes(blob)
+        fresh.mkdir(parents=True)
+        fill(fresh)
         if folder.exists():
             for other in folder.iterdir():
-                if other.name not in (*blobs, ACTS):  # the old one's heads are not the new one's
+                if other.name not in (*FILES, ACTS, DESCRIPTION):  # the old one's heads are not the new one's
                     (shutil.copytree if other.is_dir() else shutil.copy2)(other, fresh / other.name)
+            shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         try:
             fresh.rename(folder)
@@ -101,8 +108,8 @@ def _version(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _describe(folder: Path) -> dict[str, Any]:
-    """bundle.json, checked as far as its own digest goes."""
+def describe(folder: Path) -> dict[str, Any]:
+    """bundle.json, checked as far as its own digest goes. Raises BundleError."""
     size = _size(folder, DESCRIPTION)
     if size > DESCRIPTION_MAX_BYTES:
         raise BundleError(f"{folder / DESCRIPTION}: expected {DESCRIPTION_MAX_BYTES:,} bytes at most, got {size:,}")

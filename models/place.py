@@ -11,7 +11,6 @@ Both are a folder or, by URL, what fsspec reaches (`s3://…`). A place holds a 
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,30 +188,25 @@ class Place:
 
     def _fetch(self, version: str | None, target: Path, expected: str | None = None) -> str:
         """Copy a version's files, or those of the bundle that this is; the version that they are."""
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.fetched-", dir=target.parent))
-        except OSError as error:
-            raise PlaceError(f"{target}: expected a folder to fetch into: {error.strerror}") from error
-        left = files.TOTAL_MAX_BYTES
-        try:
+        source = self._bundle(version)
+        wanted = expected or version
+
+        def fill(fresh: Path) -> None:
+            left = files.TOTAL_MAX_BYTES
             with self._reaching():
                 for name in (files.DESCRIPTION, *files.FILES, files.ACTS):
-                    source = self._join(*([version] if version else []), name)
-                    if name == files.ACTS and not self._fs.exists(source):
+                    if name == files.ACTS and not self._fs.exists(f"{source}/{name}"):
                         continue
-                    left -= self._fs.info(source)["size"]
+                    left -= self._fs.info(f"{source}/{name}")["size"]
                     if left < 0:
                         raise BundleError(f"{self.shown}: expected {files.TOTAL_MAX_BYTES:,} bytes at most, got more")
-                    self._fs.get_file(source, str(fresh / name))
-            found = str(files.read(fresh)[0]["version"])
-            wanted = expected or version
+                    self._fs.get_file(f"{source}/{name}", str(fresh / name))
+            found = files.read(fresh)[0]["version"]
             if wanted not in (None, found):
                 raise BundleError(f"{self.shown}: expected bundle {wanted}, got {found}")
-            files.replace(target, {one.name: one.read_bytes() for one in fresh.iterdir()})
-            return found
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+
+        files.replace(target, fill)
+        return str(files.describe(target)["version"])
 
     def _say(self, version: str, before: list[str]) -> None:
         text = json.dumps({"version": version, "before": before[:BEFORE]}) + "\n"

@@ -1,6 +1,7 @@
 """Where a fleet takes its model from: deployed, found, fetched and taken back, in a folder and in a store."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -130,6 +131,18 @@ def test_bundle_beyond_all_bounds(where: str, bundles: list[Bundle], tmp_path: P
     assert not (tmp_path / "got").exists()
 
 
+def test_killed_amid_a_fetch(where: str, bundles: list[Bundle], tmp_path: Path) -> None:
+    """What a process left that was killed is in nobody's way, though the next one has its number, as in a container."""
+    place = Place(where)
+    place.deploy(bundles[0].folder)
+    place.fetch(tmp_path / "got")
+    for kind in ("new", "old"):
+        (tmp_path / f".got.{kind}-{os.getpid()}").mkdir()
+        (tmp_path / f".got.{kind}-{os.getpid()}" / "items.npy").write_bytes(b"half")
+    assert bundles[0].version == place.fetch(tmp_path / "got")
+    assert {"got", "place"} >= {path.name for path in tmp_path.iterdir()}
+
+
 def test_obtain_from_a_store_keeps_what_is_whole(bundles: list[Bundle], tmp_path: Path) -> None:
     """A version that lies in the cache is not fetched again; a broken copy is."""
     where = f"memory://{tmp_path.name}"
@@ -178,7 +191,7 @@ def test_nowhere_to_fetch_into(tmp_path: Path, bundles: list[Bundle]) -> None:
     where = f"memory://{tmp_path.name}"
     Place(where).deploy(bundles[0].folder)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(PlaceError, match="file/got: expected a folder to fetch into"):
+    with pytest.raises(BundleError, match="file/got: the bundle cannot be written"):
         Place(where).fetch(tmp_path / "file" / "got")
     missing = FileNotFoundError(2, "No usable temporary directory found")
     with patch("tempfile.TemporaryDirectory", side_effect=missing), pytest.raises(PlaceError, match="TMPDIR"):
