@@ -13,19 +13,13 @@ from models import folder
 from models.bundle import Bundle
 from models.place import Place, PlaceError, load
 from stream.errors import BundleError, UsageError
-from tests.bundles import random_bundle
-
-FOLDERS = ("a", "b", "c")
+from tests.bundles import small_bundles
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Three models."""
-    made = tmp_path_factory.mktemp("bundles")
-    return [
-        random_bundle(made / name, item_ids=["x"], item_categories=["k"], hidden=2, dim=2, seed=seed)
-        for seed, name in enumerate(FOLDERS)
-    ]
+    return small_bundles(tmp_path_factory.mktemp("bundles"), 3)
 
 
 @pytest.fixture(params=["folder", "store"])

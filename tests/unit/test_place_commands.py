@@ -6,17 +6,13 @@ import pytest
 
 from models.bundle import Bundle
 from stream.commands import run
-from tests.bundles import random_bundle
+from tests.bundles import random_bundle, small_bundles
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Two models."""
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        random_bundle(folder / name, item_ids=["x"], item_categories=["k"], hidden=2, dim=2, seed=seed)
-        for seed, name in enumerate("ab")
-    ]
+    return small_bundles(tmp_path_factory.mktemp("models"), 2)
 
 
 def test_there_and_back(models: list[Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from stream.encode import Encoder
 from stream.errors import BundleError
 from stream.metrics import Totals
 from stream.rollout import Rollout
-from tests.bundles import random_bundle
+from tests.bundles import small_bundles
 
 
 def prepare(bundle: Bundle) -> Encoder:
@@ -30,11 +30,7 @@ def prepare(bundle: Bundle) -> Encoder:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Two models."""
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        random_bundle(folder / name, item_ids=["x"], item_categories=["k"], hidden=2, dim=2, seed=seed)
-        for seed, name in enumerate("ab")
-    ]
+    return small_bundles(tmp_path_factory.mktemp("models"), 2)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stream.metrics import Totals
 from stream.rules import Rules
 from stream.serving import Serving, Shadow
 from stream.update import UpdateFormat
-from tests.bundles import random_bundle
+from tests.bundles import small_bundles
 from tests.poison import Raw
 
 NOW_MS = 1_700_000_000_000
@@ -26,11 +26,7 @@ USERS = [f"u{number}" for number in range(400)]
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Two models."""
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        random_bundle(folder / name, item_ids=["x", "y"], item_categories=["k", "k"], hidden=2, dim=2, seed=seed)
-        for seed, name in enumerate("ab")
-    ]
+    return small_bundles(tmp_path_factory.mktemp("models"), 2)
 
 
 def encoder(bundle: Bundle) -> Encoder:
