@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from stream.consume import read_all, read_range, reader
+from stream.consume import read_all, read_range
 from stream.errors import InterestError, TopicError
 from stream.eventfile import Record
 from stream.groups import committed
+from stream.intime import reach
 from stream.publisher import Publisher
 from stream.security import Cluster
 from stream.settings import Settings
@@ -146,12 +147,11 @@ async def _send(publisher: Publisher, partition: int, keys: list[bytes]) -> None
 
 def _wait(cluster: Cluster, group: str, events: TopicInfo, report: Callable[[str], None]) -> None:
     """Return once the workers have committed all that is on the event topic now: its updates are acknowledged then."""
-    tps = [(events.name, partition) for partition in range(events.partitions)]
-    ends = _ends(cluster, events)
+    _, ends = reach(cluster, [events.name])
     reached, moved = -1, time.monotonic()
     while True:
         offsets = committed(cluster, group)
-        left = sum(max(0, ends[tp[1]] - offsets.get(tp, 0)) for tp in tps)
+        left = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
         if not left:
             return
         report(f"{left:,} records left for the workers")
@@ -165,11 +165,6 @@ def _wait(cluster: Cluster, group: str, events: TopicInfo, report: Callable[[str
         time.sleep(LOOK_S)
 
 
-def _ends(cluster: Cluster, topic: TopicInfo) -> dict[int, int]:
-    with reader(cluster, topic.name) as consumer:
-        return {tp.partition: end for tp, end in consumer.end_offsets(consumer.assignment()).items()}
-
-
 def _count(
     cluster: Cluster,
     updates: TopicInfo,
@@ -179,9 +174,9 @@ def _count(
     done: Republished,
 ) -> None:
     """What was answered since the updates were read."""
-    ends = _ends(cluster, updates)
+    _, ends = reach(cluster, [updates.name])
     for partition, keys in asked.items():
-        since = read_range(cluster, updates.name, partition, begun[partition], ends[partition])
+        since = read_range(cluster, updates.name, partition, begun[partition], ends[updates.name, partition])
         last = {record.key: record.value for record in since}
         for key in keys:
             if key not in last:

@@ -97,7 +97,7 @@ def random_bundle(
 
 
 def small_bundles(folder: Path, count: int) -> list[Bundle]:
-    """Some of the smallest that differ, each in a folder of its own: two items of one category, two numbers a vector."""
+    """Some of the smallest that differ, each in its own folder: two items of one category, two numbers a vector."""
     return [
         random_bundle(folder / str(seed), item_ids=["x", "y"], item_categories=["k", "k"], hidden=2, dim=2, seed=seed)
         for seed in range(count)

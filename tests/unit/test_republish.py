@@ -92,7 +92,7 @@ def test_answers() -> None:
     done = Republished()
     with (
         patch.object(module, "read_range", return_value=answers),
-        patch.object(module, "_ends", return_value={0: 15}),
+        patch.object(module, "reach", return_value=({}, {(SETTINGS.update_topic, 0): 15})),
     ):
         module._count(
             SETTINGS.cluster, topics()[SETTINGS.update_topic], NEW, {0: {b"a", b"b", b"c", b"silent"}}, {0: 10}, done
@@ -104,7 +104,7 @@ def test_workers_that_do_not_come_on(clock: Clock) -> None:
     """Without any progress for a minute it ends, and says how much is left and what to do."""
     topic = topics()[SETTINGS.event_topics[0]]
     with (
-        patch.object(module, "_ends", return_value={0: 10, 1: 5}),
+        patch.object(module, "reach", return_value=({}, {(topic.name, 0): 10, (topic.name, 1): 5})),
         patch.object(module, "committed", return_value={(topic.name, 0): 7}),
         pytest.raises(InterestError, match="group interest have not moved for 60 s, 8 records of user-events are left"),
     ):
