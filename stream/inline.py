@@ -15,6 +15,7 @@ from mode.utils.futures import maybe_async
 
 from stream.bare import BareResults
 from stream.ending import EXIT_RECOVERY, end
+from stream.parting import close_in_time, close_wholly
 
 if TYPE_CHECKING:
     from stream.consumer import Consumer
@@ -58,7 +59,9 @@ class InlineConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        close_in_time(self._ensure_consumer()._client)
         fetcher = self._ensure_consumer()._fetcher
+        close_wholly(fetcher)
         fetcher._records = BareResults()  # nothing is fetched before there are partitions
         fetcher._proc_fetch_request = collecting(fetcher._proc_fetch_request, self.consumer)
         coordinator = self._ensure_consumer()._coordinator
@@ -106,13 +109,8 @@ def collecting(request: Callable[..., Awaitable[bool]], consumer: "Consumer") ->
     async def collected(*arguments: Any) -> bool:
         has_arrived = await request(*arguments)
         if has_arrived:
-            try:
-                await consumer.collect()
-                await consumer.pause()
-            except asyncio.CancelledError:
-                # The client closes, or partitions went. It waits for what it cancelled, and where that raises its own
-                # close breaks off midway: the worker would never come to its end.
-                return False
+            await consumer.collect()
+            await consumer.pause()
         return has_arrived
 
     return collected

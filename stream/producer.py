@@ -17,6 +17,7 @@ from stream.connect import require
 from stream.consumer import Consumer
 from stream.ending import EXIT_FAILURE, end
 from stream.errors import AccessError, BrokerError
+from stream.parting import close_in_time
 from stream.security import Cluster
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Producer(driver.Producer):
         await super().on_start()
         consumer = cast(Consumer, self.app.consumer)
         producer = self._ensure_producer()
+        close_in_time(producer.client)
         sender = producer._sender
         send = sender._send_produce_req
 

@@ -29,6 +29,9 @@ from stream.security import Cluster
 #: Listeners beside the plain one of the development broker, where whoever comes is the super user.
 LISTENERS = ("SASL_SSL", "SSL", "SASL_PLAINTEXT", "RENAMED")
 
+#: After this long the broker ends a connection with SASL and TLS at its next request, as where tokens are short-lived.
+SESSION_S = 3
+
 PROPERTIES = """
 listeners=PLAINTEXT://{{host}}:{{port}},CONTROLLER://{{host}}:{{controller}},{listeners}
 advertised.listeners=PLAINTEXT://{{host}}:{{port}},CONTROLLER://{{host}}:{{controller}},{advertised}
@@ -43,7 +46,7 @@ ssl.keystore.location={keys}/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location={keys}/ca.crt
 listener.name.ssl.ssl.client.auth=required
-listener.name.sasl_ssl.connections.max.reauth.ms=3000
+listener.name.sasl_ssl.connections.max.reauth.ms={session_ms}
 """
 
 JAAS = """\
@@ -132,6 +135,7 @@ def secured(folder: Path) -> Iterator[Secured]:
         advertised=",".join(told.values()),
         jaas="".join(JAAS.format(name=name, password=password) for name in ("sasl_ssl", "sasl_plaintext")),
         keys=keys,
+        session_ms=SESSION_S * 1000,
     )
     with Broker(properties=properties) as broker:
         yield Secured(broker.address, ports, keys, password)

@@ -18,7 +18,7 @@ from stream.security import Cluster
 from stream.settings import load
 from tests.acls import by_table
 from tests.bundles import random_bundle
-from tests.integration.secured import Secured, secured
+from tests.integration.secured import SESSION_S, Secured, secured
 from tests.integration.workers import command, wait_for
 
 ROLES = by_table()
@@ -318,6 +318,16 @@ def told(kafka: Secured, user: str, need: Need) -> str:
         f"{kafka.at('SASL_SSL')} --add --allow-principal User:{user} --operation {need.operation} "
         f"--{need.kind} {need.name}"
     )
+
+
+@pytest.mark.usefixtures("worked")
+def test_stops_after_its_session(kafka: Secured, files: Path, tmp_path: Path) -> None:
+    """A worker whose connections the broker ends, each at its next request, as it stops: it ends as any other."""
+    with Process(kafka, files, tmp_path) as worker:
+        wait_for(lambda: "ready: partitions [0, 1, 2, 3]" in worker.said, 30)
+        time.sleep(SESSION_S)
+        worker.process.terminate()
+        assert 0 == worker.process.wait(30)
 
 
 @pytest.mark.usefixtures("worked")
