@@ -4,9 +4,10 @@ Keys move when partitions become more: it would work on half of a user's window.
 anew: it would take the new one's offsets for the old one's, and never see what lies before them.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from stream import partitioning
 from stream.ending import EXIT_FAILURE, EXIT_MOVED, end
@@ -18,15 +19,24 @@ _VERSION = slice(1, 9)  # of a table value
 _MARKER = bytes(8)
 
 
-def watch(cluster: ClusterMetadata, expected: Mapping[str, int], lasting: Container[str] = ()) -> None:
+def watch(
+    cluster: ClusterMetadata,
+    expected: Mapping[str, int],
+    refused: Callable[[TopicAuthorizationFailedError], object],
+    lasting: Container[str] = (),
+) -> None:
     """End the process when a client knows of other partition counts, now or at any later update of what it knows.
 
     Of `lasting` topics the client asks at each update: one that it knew and knows no longer was deleted, which ends the
-    process too. Others may come and go in what it knows.
+    process too. Others may come and go in what it knows. `refused` is called with those that it may not see (any more):
+    a group that begins anew then gives their partitions to nobody, and no fetch would ever tell.
     """
     known: set[str] = set()
 
     def look(cluster: ClusterMetadata) -> None:
+        unseen = [topic for topic in cluster.unauthorized_topics if topic in lasting]
+        if unseen:
+            refused(TopicAuthorizationFailedError(unseen))
         for topic, count in expected.items():
             partitions = cluster.partitions_for_topic(topic)
             if partitions:

@@ -85,8 +85,8 @@ class App(faust.App):
         if not self.has_joined:
             self.has_joined = True
             consumer = cast(Consumer, self.consumer)
-            growth.watch(consumer.cluster, self.partitions, consumer.subscribed)
-            growth.watch(cast(Producer, self.producer).cluster, self.partitions)
+            growth.watch(consumer.cluster, self.partitions, self.end_if_refused, consumer.subscribed)
+            growth.watch(cast(Producer, self.producer).cluster, self.partitions, self.end_if_refused)
         growth.check_table(self.table, active, self.partitions[self.table.changelog_topic_name])
         log.info("ready: partitions %s, standby %s", active, standby)
 

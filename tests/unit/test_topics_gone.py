@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.metadata import MetadataResponse_v1
 
 from stream import growth
@@ -25,8 +26,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> ClusterMetadata:
 
     monkeypatch.setattr(growth, "end", end)
     cluster = ClusterMetadata()
-    growth.watch(cluster, EXPECTED, {"events"})
+    growth.watch(cluster, EXPECTED, refuse, {"events"})
     return cluster
+
+
+def refuse(error: TopicAuthorizationFailedError) -> None:
+    """As the worker does: ends, with the topics."""
+    raise EndedError(error.args[0])
 
 
 def learn(cluster: ClusterMetadata, **partitions: int) -> None:
@@ -52,12 +58,23 @@ def test_deleted(cluster: ClusterMetadata) -> None:
 
 
 def test_not_asked_for(cluster: ClusterMetadata) -> None:
-    """Other topics come and go in what a client knows; nor is one gone that it may not see, or has not seen yet."""
+    """Other topics come and go in what a client knows; nor is one gone that it has not seen yet."""
     learn(cluster)
     learn(cluster, events=2, updates=2)
     learn(cluster, events=2)
-    learn(cluster, events=-29)
+    learn(cluster, events=2, updates=-29)
     learn(cluster, events=2, updates=2)
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_refused(cluster: ClusterMetadata, seen: bool) -> None:
+    """A topic of the subscription that the user may not see (any more) is told: the group has nothing to read then."""
+    if seen:
+        learn(cluster, events=2, updates=2)
+
+    with pytest.raises(EndedError) as ended:
+        learn(cluster, events=-29, updates=2)
+    assert (["events"],) == ended.value.args
 
 
 def test_grown(cluster: ClusterMetadata) -> None:
